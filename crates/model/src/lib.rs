@@ -2,10 +2,14 @@
 //!
 //! No I/O, no clock, no randomness: time and ids enter as arguments.
 
+pub mod compute;
 pub mod error;
 mod id;
 pub mod identity;
+pub mod image;
 mod kind;
+pub mod network;
+pub mod quota;
 
 pub use error::Error;
 pub use id::Id;
@@ -18,6 +22,11 @@ macro_rules! for_each_kind {
     ($m:ident) => {
         $m! {
             $crate::identity::Project,
+            $crate::image::Image,
+            $crate::network::Port,
+            $crate::compute::Host,
+            $crate::compute::Server,
+            $crate::quota::Quota,
         }
     };
 }

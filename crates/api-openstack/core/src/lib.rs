@@ -48,3 +48,6 @@ impl Deref for Cloud {
         &self.0
     }
 }
+
+#[cfg(feature = "testing")]
+pub mod testing;

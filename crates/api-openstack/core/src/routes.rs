@@ -55,7 +55,14 @@ impl Routes {
         delete public_delete DELETE, head public_head HEAD
     );
 
-    fn add<T: 'static>(mut self, method: Method, filter: MethodFilter, path: &str, access: Access, handler: impl Handler<T, Cloud>) -> Self {
+    fn add<T: 'static>(
+        mut self,
+        method: Method,
+        filter: MethodFilter,
+        path: &str,
+        access: Access,
+        handler: impl Handler<T, Cloud>,
+    ) -> Self {
         self.list.push(RouteInfo { method, path: path.to_owned(), access });
         self.router = self.router.route(path, on(filter, handler));
         self

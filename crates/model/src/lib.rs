@@ -23,6 +23,7 @@ macro_rules! for_each_kind {
         $m! {
             $crate::identity::Project,
             $crate::image::Image,
+            $crate::image::ImageTask,
             $crate::network::Port,
             $crate::compute::Host,
             $crate::compute::Server,

@@ -24,8 +24,12 @@ macro_rules! for_each_kind {
             $crate::identity::Project,
             $crate::image::Image,
             $crate::network::Port,
+            $crate::compute::Aggregate,
+            $crate::compute::Flavor,
             $crate::compute::Host,
+            $crate::compute::KeyPair,
             $crate::compute::Server,
+            $crate::compute::ServerGroup,
             $crate::quota::Quota,
         }
     };

@@ -33,8 +33,12 @@ macro_rules! for_each_kind {
             $crate::network::SecurityGroupRule,
             $crate::network::Subnet,
             $crate::network::SubnetPool,
+            $crate::compute::Aggregate,
+            $crate::compute::Flavor,
             $crate::compute::Host,
+            $crate::compute::KeyPair,
             $crate::compute::Server,
+            $crate::compute::ServerGroup,
             $crate::quota::Quota,
         }
     };

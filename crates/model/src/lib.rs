@@ -1,1 +1,32 @@
-//! 
+//! The nouns of the cloud: one file per kind. Type, defaults, validation, legal transitions and what a document derives.
+//!
+//! No I/O, no clock, no randomness: time and ids enter as arguments.
+
+pub mod compute;
+pub mod error;
+mod id;
+pub mod identity;
+pub mod image;
+mod kind;
+pub mod network;
+pub mod quota;
+
+pub use error::Error;
+pub use id::Id;
+pub use jiff::Timestamp;
+pub use kind::{Derived, Kind, Meta};
+
+/// Calls `$m!` with the list of all kinds, so that the store's registry and the checks enumerate the same list.
+#[macro_export]
+macro_rules! for_each_kind {
+    ($m:ident) => {
+        $m! {
+            $crate::identity::Project,
+            $crate::image::Image,
+            $crate::network::Port,
+            $crate::compute::Host,
+            $crate::compute::Server,
+            $crate::quota::Quota,
+        }
+    };
+}

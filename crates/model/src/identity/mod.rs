@@ -1,0 +1,5 @@
+//! Identity: who may ask.
+
+mod project;
+
+pub use project::Project;

@@ -1,0 +1,5 @@
+//! Networks and what joins them.
+
+mod port;
+
+pub use port::Port;

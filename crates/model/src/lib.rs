@@ -26,6 +26,7 @@ macro_rules! for_each_kind {
             $crate::network::AutoAllocatedTopology,
             $crate::network::FloatingIp,
             $crate::network::Network,
+            $crate::image::ImageTask,
             $crate::network::Port,
             $crate::network::RbacPolicy,
             $crate::network::Router,

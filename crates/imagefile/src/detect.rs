@@ -70,12 +70,12 @@ fn qcow(head: &[u8]) -> Option<Container> {
 
 fn is_vhd(evidence: &Evidence) -> bool {
     let cookie = b"conectix";
-    has(&evidence.head, 0, cookie) || evidence.from_end(512, 8) == Some(cookie)
+    has(&evidence.head, 0, cookie) || evidence.before_end(512, 8) == Some(cookie)
 }
 
 fn is_dmg(evidence: &Evidence) -> bool {
     evidence
-        .from_end(512, 512)
+        .before_end(512, 512)
         .is_some_and(|trailer| has(trailer, 0, b"koly") && be32(trailer, 8) == Some(512))
 }
 

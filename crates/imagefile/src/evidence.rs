@@ -70,7 +70,7 @@ impl Evidence {
     }
 
     /// `len` bytes that begin `back` bytes before the end.
-    pub fn from_end(&self, back: usize, len: usize) -> Option<&[u8]> {
+    pub fn before_end(&self, back: usize, len: usize) -> Option<&[u8]> {
         let at = self.tail.len().checked_sub(back)?;
         crate::bytes::slice(&self.tail, at, len)
     }
@@ -129,7 +129,7 @@ mod tests {
     fn the_end_of_a_short_file_is_missing_not_wrong() {
         let mut evidence = Evidence::default();
         evidence.push(&[1; 100]);
-        assert_eq!(evidence.from_end(512, 512), None);
-        assert_eq!(evidence.from_end(10, 4), Some(&[1u8; 4][..]));
+        assert_eq!(evidence.before_end(512, 512), None);
+        assert_eq!(evidence.before_end(10, 4), Some(&[1u8; 4][..]));
     }
 }

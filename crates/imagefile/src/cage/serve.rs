@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 
-const OLD_HANDSHAKE: u64 = 0x0042_0281_8612_53;
+const OLD_HANDSHAKE: u64 = 0x0000_4202_8186_1253;
 const HAS_FLAGS: u32 = 1;
 const READ_ONLY: u32 = 2;
 const REQUEST: u32 = 0x2560_9513;

@@ -220,7 +220,7 @@ fn table(
         return;
     }
     findings.add_if(length > most, Problem::TableTooLarge { what, length });
-    let placed = offset % header.cluster() == 0 && offset >= header.cluster();
+    let placed = offset.is_multiple_of(header.cluster()) && offset >= header.cluster();
     findings.add_if(!placed, Problem::Misplaced { what, offset });
     findings.inside(what, offset, length);
 }
@@ -228,7 +228,9 @@ fn table(
 fn header_length(header: &Header, version: u32, findings: &mut Findings<'_>) -> bool {
     let length = header.length;
     let good = version == 2
-        || (length >= V3_HEADER && length % 8 == 0 && u64::from(length) <= header.cluster());
+        || (length >= V3_HEADER
+            && length.is_multiple_of(8)
+            && u64::from(length) <= header.cluster());
     findings.field(good, "the header length", length.into());
     good
 }

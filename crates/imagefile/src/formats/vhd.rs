@@ -22,7 +22,7 @@ const CHS_FULL: u64 = 65_535 * 16 * 255;
 pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     let at_start = slice(&evidence.head, 0, FOOTER).filter(|bytes| has(bytes, 0, COOKIE));
     let at_end = evidence
-        .from_end(FOOTER, FOOTER)
+        .before_end(FOOTER, FOOTER)
         .filter(|bytes| has(bytes, 0, COOKIE));
     let Some(footer) = at_end else {
         return findings.add(Problem::Truncated {

@@ -18,7 +18,7 @@ const FLAG_COMPRESSED: u32 = 1 << 16;
 const FLAG_MARKERS: u32 = 1 << 17;
 const KNOWN_FLAGS: u32 = 0b111 | FLAG_COMPRESSED | FLAG_MARKERS;
 const ENTRIES: u32 = 512;
-/// Some 600 KiB would still be a short story; real descriptors have 20 sectors.
+/// 256 KiB, all of it in the head that is kept; real descriptors have 20 sectors.
 const MAX_DESCRIPTOR_SECTORS: u64 = 512;
 const MAX_DIRECTORY_BYTES: u64 = 32 << 20;
 const FOOTER_MARKER: u32 = 3;
@@ -152,10 +152,10 @@ fn directories(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>
 /// rest must be the same.
 fn footer(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>) {
     let marker = evidence
-        .from_end(1536, 512)
+        .before_end(1536, 512)
         .is_some_and(|bytes| le32(bytes, 12) == Some(FOOTER_MARKER));
     let bytes = evidence
-        .from_end(1024, 512)
+        .before_end(1024, 512)
         .filter(|bytes| marker && has(bytes, 0, b"KDMV"));
     let Some(footer) = bytes.and_then(Header::parse) else {
         return findings.add(Problem::Truncated {

@@ -85,6 +85,9 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
+/// How many sound images the seeds begin with.
+const SOUND: usize = 10;
+
 fn seeds() -> Vec<Vec<u8>> {
     let built = [
         b::raw(),
@@ -111,7 +114,13 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn one(random: &mut Random, seeds: &[Vec<u8>]) {
-    let mut bytes = seeds[random.below(seeds.len())].clone();
+    // Half of the time a sound image, which come first: mutations of it go deeper.
+    let choices = if random.below(2) == 0 {
+        SOUND
+    } else {
+        seeds.len()
+    };
+    let mut bytes = seeds[random.below(choices)].clone();
     for _ in 0..=random.below(6) {
         mutate(random, &mut bytes);
     }

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-//!
-=======
 //! Foreign disk-image bytes: what a file really is, what it may not be, and conversion in a cage.
 //!
 //! An uploaded image is a hostile file. Three steps keep it from becoming more than bytes:
@@ -36,4 +33,3 @@ pub use format::{Container, Content, Detected, DiskFormat, UnknownDiskFormat};
 pub use inspect::{Inspector, Report, inspect_file, inspect_open};
 pub use policy::Policy;
 pub use problem::{DescriptorFault, Problem};
->>>>>>> imagefile

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-pub use unkai_driver_network::spec as net;
+pub use unkai_driver_network::{Mac, spec as net};
 use unkai_model::Id;
 use unkai_model::compute::{Host, Run, Server};
 use unkai_model::image::Image;

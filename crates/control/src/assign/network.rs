@@ -18,8 +18,8 @@ use unkai_store::View;
 /// The domain of names on networks that have none of their own, as the field has it.
 const DEFAULT_DOMAIN: &str = "openstacklocal";
 
-fn mac(mac: &MacAddr) -> Option<net::Mac> {
-    net::Mac::from_str(&mac.to_string()).ok()
+fn mac(mac: &MacAddr) -> Option<unkai_link::item::Mac> {
+    unkai_link::item::Mac::from_str(&mac.to_string()).ok()
 }
 
 /// `address` with the prefix length of its subnet.

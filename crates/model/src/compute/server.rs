@@ -40,6 +40,9 @@ pub struct ServerSpec {
     /// In the order of the guest's devices.
     #[serde(default)]
     pub ports: Vec<Id<Port>>,
+    /// Those of `ports` that existed before and outlive the server; the others go with it.
+    #[serde(default)]
+    pub brought_ports: BTreeSet<Id<Port>>,
     #[serde(default)]
     pub description: Option<String>,
     #[serde(default)]

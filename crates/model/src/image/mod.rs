@@ -1,15 +1,11 @@
-//! Images: what servers start from.
+//! Images: what servers start from, who may see them, and the tasks that import them.
 
-use serde::{Deserialize, Serialize};
+mod format;
+mod kind;
+mod member;
+mod task;
 
-use crate::{Kind, Meta};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Image {
-    pub meta: Meta<Image>,
-}
-
-impl Kind for Image {
-    const NAME: &'static str = "image";
-    crate::meta_accessors!();
-}
+pub use format::{ContainerFormat, DiskFormat};
+pub use kind::{Content, Image, ImageSource, ImageSpec, ImageState, ImageStatus, Incoming, Visibility};
+pub use member::{Member, MemberStatus};
+pub use task::{ImageTask, TaskState};

@@ -9,19 +9,13 @@ use crate::identity::Settings;
 use crate::passwords::{Cost, Passwords};
 use crate::tokens::keys;
 
-/// One service of the catalog, at `url` + `path`.
-#[derive(Debug, Clone)]
-pub struct ServiceEntry {
-    pub name: String,
-    pub r#type: String,
-    pub path: String,
-}
-
-impl ServiceEntry {
-    pub fn new(name: &str, r#type: &str, path: &str) -> Self {
-        ServiceEntry { name: name.into(), r#type: r#type.into(), path: path.into() }
-    }
-}
+/// What every cloud of ours serves: name, type, path below the cloud's URL.
+const SERVICES: [(&str, &str, &str); 4] = [
+    ("keystone", "identity", "/identity"),
+    ("nova", "compute", "/compute/v2.1"),
+    ("glance", "image", "/image"),
+    ("neutron", "network", "/network"),
+];
 
 #[derive(Debug, Clone)]
 pub struct BootstrapOptions {
@@ -30,27 +24,6 @@ pub struct BootstrapOptions {
     pub region: String,
     /// The cloud's URL, no slash at the end.
     pub url: String,
-    pub services: Vec<ServiceEntry>,
-    pub hash_cost: Cost,
-}
-
-impl BootstrapOptions {
-    /// The four services that every cloud of ours has.
-    pub fn new(url: impl Into<String>) -> Self {
-        let services = [
-            ("keystone", "identity", "/identity"),
-            ("nova", "compute", "/compute/v2.1"),
-            ("glance", "image", "/image"),
-            ("neutron", "network", "/network"),
-        ];
-        BootstrapOptions {
-            admin_password: None,
-            region: "RegionOne".into(),
-            url: url.into(),
-            services: services.map(|(name, r#type, path)| ServiceEntry::new(name, r#type, path)).into(),
-            hash_cost: Cost::default(),
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -66,13 +39,18 @@ const ROLES: [&str; 4] = ["admin", "manager", "member", "reader"];
 const ADMIN: &str = "admin";
 
 pub async fn bootstrap(store: &Store, options: BootstrapOptions) -> Result<Bootstrapped, Error> {
+    bootstrap_at(store, options, Cost::default()).await
+}
+
+/// The same, with the administrator's password hashed at another cost.
+pub async fn bootstrap_at(store: &Store, options: BootstrapOptions, cost: Cost) -> Result<Bootstrapped, Error> {
     let name = format!("{}/{ADMIN}", Project::DEFAULT_DOMAIN);
     // Hashing is slow, so it happens only when there is nobody yet, and outside of the transaction.
     let fresh = match store.read().await?.is_claimed("user-name", &name) {
         true => None,
         false => {
             let password = options.admin_password.clone().map_or_else(random_password, Ok)?;
-            let hash = Passwords::new(options.hash_cost).hash(&password).await?;
+            let hash = Passwords::new(cost).hash(&password).await?;
             Some((password, hash))
         }
     };
@@ -165,22 +143,22 @@ fn catalog(tx: &mut Tx, options: &BootstrapOptions) -> Result<(), Error> {
     if tx.get(&region).is_none() {
         tx.insert(Region { meta: Meta::new(region.clone()), parent: None, description: String::new(), extra: Default::default() })?;
     }
-    for entry in &options.services {
-        let service = service(tx, entry)?;
+    for (name, r#type, path) in SERVICES {
+        let service = service(tx, name, r#type)?;
         for interface in Interface::ALL {
-            endpoint(tx, &service, interface, &region, &format!("{}{}", options.url, entry.path))?;
+            endpoint(tx, &service, interface, &region, &format!("{}{path}", options.url))?;
         }
     }
     Ok(())
 }
 
-fn service(tx: &mut Tx, entry: &ServiceEntry) -> Result<Id<Service>, Error> {
-    let known = tx.all::<Service>().find(|service| service.r#type == entry.r#type && service.meta.name == entry.name);
+fn service(tx: &mut Tx, name: &str, r#type: &str) -> Result<Id<Service>, Error> {
+    let known = tx.all::<Service>().find(|service| service.r#type == r#type && service.meta.name == name);
     if let Some(known) = known {
         return Ok(known.meta.id.clone());
     }
-    let meta = Meta::new(tx.new_hex_id::<Service>()).named(&entry.name);
-    let service = Service { meta, r#type: entry.r#type.clone(), enabled: true, description: None, extra: Default::default() };
+    let meta = Meta::new(tx.new_hex_id::<Service>()).named(name);
+    let service = Service { meta, r#type: r#type.into(), enabled: true, description: None, extra: Default::default() };
     Ok(tx.insert(service)?.meta.id.clone())
 }
 

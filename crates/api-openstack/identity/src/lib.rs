@@ -17,44 +17,22 @@ mod web;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri};
-use tower::ServiceExt;
 use unkai_openstack::{Cloud, Routes};
 
-pub use bootstrap::{BootstrapOptions, Bootstrapped, ServiceEntry, bootstrap};
+pub use bootstrap::{BootstrapOptions, Bootstrapped, bootstrap, bootstrap_at};
 pub use identity::{Identity, Settings};
 pub use passwords::Cost;
 
 /// The routes of identity, without the prefix. `Routes::nest("/identity", ...)` them.
 pub fn routes(cloud: &Cloud) -> Routes {
-    routes_with(cloud, Arc::new(Identity::new(&cloud.store)))
+    routes_with(Arc::new(Identity::new(&cloud.store)))
 }
 
 /// The same with a service that others use too, so that they share what it remembers of tokens.
-pub fn routes_with(cloud: &Cloud, identity: Arc<Identity>) -> Routes {
-    let served =
-        move |routes: Routes| routes.map(|router| router.method_not_allowed_fallback(not_allowed).layer(Extension(identity.clone())));
-    let slashless = served(api::routes()).fallback(not_found).into_router(cloud.clone());
-    served(api::routes()).fallback(move |request: Request| without_slash(slashless.clone(), request))
-}
-
-/// Clients may end a path with a slash; no route does.
-async fn without_slash(router: axum::Router, mut request: Request) -> Response {
-    let path = request.uri().path();
-    // Nesting hands `/identity/` over as `/`, which its router does not take for the route `/`.
-    let shorter = if path == "/" { Some("/") } else { path.strip_suffix('/').filter(|shorter| !shorter.ends_with('/')) };
-    let Some(shorter) = shorter else { return not_found(request.uri().clone()).await };
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    match format!("{shorter}{query}").parse::<Uri>() {
-        Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => return not_found(request.uri().clone()).await,
-    }
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
+pub fn routes_with(identity: Arc<Identity>) -> Routes {
+    api::routes().fallback(not_found).map(|router| router.method_not_allowed_fallback(not_allowed).layer(Extension(identity)))
 }
 
 async fn not_found(uri: Uri) -> Response {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use unkai_identity::{BootstrapOptions, Cost, Identity, Settings, bootstrap, routes_with};
+use unkai_identity::{BootstrapOptions, Cost, Identity, Settings, bootstrap_at, routes_with};
 use unkai_openstack::testing::{Answer, Client, cloud};
 use unkai_openstack::{Cloud, Routes};
 
@@ -24,16 +24,16 @@ pub fn settings() -> Settings {
 }
 
 pub fn options(cloud: &Cloud) -> BootstrapOptions {
-    BootstrapOptions { admin_password: Some(PASSWORD.into()), hash_cost: Cost::none(), ..BootstrapOptions::new(&cloud.url) }
+    BootstrapOptions { admin_password: Some(PASSWORD.into()), region: cloud.region.clone(), url: cloud.url.clone() }
 }
 
 impl Harness {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory for the cloud");
         let cloud = cloud(dir.path());
-        let made = bootstrap(&cloud.store, options(&cloud)).await.expect("bootstrap");
+        let made = bootstrap_at(&cloud.store, options(&cloud), Cost::none()).await.expect("bootstrap");
         let identity = Arc::new(Identity::with(&cloud.store, settings()));
-        let client = Client::new(&cloud, Self::routes_of(&cloud, &identity), "");
+        let client = Client::new(&cloud, Self::routes_of(&identity), "");
         let mut harness = Harness {
             cloud,
             identity,
@@ -48,12 +48,12 @@ impl Harness {
         harness
     }
 
-    fn routes_of(cloud: &Cloud, identity: &Arc<Identity>) -> Routes {
-        Routes::new().nest("/identity", routes_with(cloud, identity.clone()))
+    fn routes_of(identity: &Arc<Identity>) -> Routes {
+        Routes::new().nest("/identity", routes_with(identity.clone()))
     }
 
     pub fn routes(&self) -> Routes {
-        Self::routes_of(&self.cloud, &self.identity)
+        Self::routes_of(&self.identity)
     }
 
     pub fn client(&self, token: &str) -> Client {

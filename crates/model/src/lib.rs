@@ -52,10 +52,12 @@ macro_rules! for_each_kind {
             $crate::network::Subnet,
             $crate::network::SubnetPool,
             $crate::compute::Aggregate,
+            $crate::compute::ConsoleToken,
             $crate::compute::Flavor,
             $crate::compute::Host,
             $crate::compute::KeyPair,
             $crate::compute::Server,
+            $crate::compute::ServerAction,
             $crate::compute::ServerGroup,
             $crate::quota::Quota,
         }

@@ -23,10 +23,23 @@ macro_rules! for_each_kind {
         $m! {
             $crate::identity::Project,
             $crate::image::Image,
+            $crate::network::AutoAllocatedTopology,
+            $crate::network::FloatingIp,
+            $crate::network::Network,
             $crate::image::ImageTask,
             $crate::network::Port,
+            $crate::network::RbacPolicy,
+            $crate::network::Router,
+            $crate::network::SecurityGroup,
+            $crate::network::SecurityGroupRule,
+            $crate::network::Subnet,
+            $crate::network::SubnetPool,
+            $crate::compute::Aggregate,
+            $crate::compute::Flavor,
             $crate::compute::Host,
+            $crate::compute::KeyPair,
             $crate::compute::Server,
+            $crate::compute::ServerGroup,
             $crate::quota::Quota,
         }
     };

@@ -110,8 +110,8 @@ impl Driver {
         let known = self.groups();
         let old = network.ports.insert(spec.id.clone(), spec.clone());
         let change = network.plan_groups(&known);
-        let mut groups = spec.security_groups.iter().filter_map(|id| known.get(id)).peekable();
-        let stateless = groups.peek().is_some() && groups.all(|g| !g.stateful);
+        let groups: Vec<_> = spec.security_groups.iter().filter_map(|id| known.get(id)).collect();
+        let stateless = !groups.is_empty() && groups.iter().all(|g| !g.stateful);
         let batch = nft::port::apply(spec, stateless) + &change.batch;
         if let Err(e) = nft::apply(&network.netns, batch).await {
             match old {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use unkai_driver_network::{Driver, MetadataConnection, Services};
 use unkai_driver_qemu::{Accel, Config as QemuConfig, FoundState, Qemu};
-use unkai_link::client::Link;
 use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, net};
 use unkai_link::report::{Inventory, Up};
 use unkai_model::{Error, Id};
@@ -55,6 +54,7 @@ pub struct Agent {
     servers: Servers,
     physical: BTreeSet<String>,
     underlay: Option<std::net::IpAddr>,
+    qemu_version: u64,
 }
 
 /// The id under which this machine is known: made once, kept in the agent's directory.
@@ -148,7 +148,8 @@ impl Agent {
         let images = Images::open(dir.join("images"))?;
         let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), Ledger::open(dir.join("notes"))?);
         let physical = config.externals.into_iter().map(|external| external.physical).collect();
-        Ok(Agent { host, dir, desired, servers, physical, underlay: config.underlay })
+        let qemu_version = inventory::qemu_version().await;
+        Ok(Agent { host, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
     }
 
     /// Runs until the future is dropped. What runs on the machine goes on.
@@ -269,7 +270,7 @@ impl Agent {
 
     fn inventory(&self) -> Inventory {
         let (accel, _) = self.servers.qemu.accelerator();
-        inventory::read(&self.dir, self.underlay, self.physical.clone(), accel == Accel::Kvm)
+        inventory::read(&self.dir, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
     }
 
     async fn sweep(&self) {

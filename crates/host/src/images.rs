@@ -148,7 +148,7 @@ impl Usable {
         match self {
             Usable::AsIs(base) => Ok(base),
             Usable::Convert { image, file, output } => {
-                let conversion = cage::Conversion { image, source: file, target: cage::Target::Qcow2, output: output.clone() };
+                let conversion = cage::Conversion { image: &image, source: file, target: cage::Target::Qcow2, output: &output };
                 let done = cage::Cage::default().convert(conversion, &mut |_| {}).await;
                 let done = done.map_err(|e| Error::caused(format!("converting to `{}`", output.display()), e))?;
                 Ok(Base { path: output, format: Format::Qcow2, virtual_size: done.virtual_size })

@@ -29,6 +29,18 @@ pub fn read(dir: &Path, underlay: Option<IpAddr>, physical: BTreeSet<String>, qe
     }
 }
 
+/// The hypervisor's version as one number, 10000002 for 10.0.2; 0 when it cannot be run.
+pub async fn qemu_version() -> u64 {
+    let output = tokio::process::Command::new("qemu-system-x86_64").arg("--version").output().await;
+    output.ok().and_then(|output| version_number(&String::from_utf8_lossy(&output.stdout))).unwrap_or(0)
+}
+
+fn version_number(text: &str) -> Option<u64> {
+    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1)?;
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
+    Some(parts.next()?? * 1_000_000 + parts.next()?? * 1_000 + parts.next().flatten().unwrap_or(0))
+}
+
 fn line(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()))
 }
@@ -80,6 +92,7 @@ mod tests {
         let found = traits(cpu, false);
         assert!(found.contains("HW_CPU_X86_AESNI") && found.contains("HW_CPU_X86_SVM") && !found.contains("HW_CPU_X86_AVX"));
         assert_eq!(memory_mib("MemTotal:       24689664 kB\nMemFree: 1 kB\n"), 24111);
+        assert_eq!(version_number("QEMU emulator version 10.0.2 (Debian 1:10.0.2)"), Some(10_000_002));
         assert_eq!(booted("cpu 1\nbtime 1700000000\n").unwrap().as_second(), 1_700_000_000);
     }
 }

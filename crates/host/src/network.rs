@@ -45,7 +45,8 @@ async fn router(driver: &Driver, desired: &Desired, spec: &net::RouterSpec) -> R
 pub async fn before_port(driver: &Driver, desired: &Desired, port: &net::PortSpec) -> Result<(), Error> {
     let network = desired.network(&port.network_id).ok_or_else(|| Error::unavailable(format!("network {} is not known yet", port.network_id)))?;
     driver.apply_network(&network).await.map_err(failed(format!("network {}", network.id)))?;
-    for group in port.security_groups.iter().filter_map(|id| desired.group(id)) {
+    let groups: Vec<_> = port.security_groups.iter().filter_map(|id| desired.group(id)).collect();
+    for group in groups {
         driver.apply_group(&group).await.map_err(failed(format!("group {}", group.id)))?;
     }
     Ok(())
@@ -61,13 +62,15 @@ pub async fn clear_strangers(driver: &Driver, desired: &Desired) -> Result<(), E
     let wanted: Vec<ItemKey> = desired.keys();
     // Names of namespaces hold the beginning of an id.
     let known = |kind: ItemKind, start: &str| wanted.iter().any(|key| key.kind == kind && key.id.starts_with(start));
-    for network in found.networks.iter().filter(|network| !known(ItemKind::Network, &network.id)) {
-        tracing::info!(network = network.id, "removing a network that nobody wants");
-        driver.remove_network(&network.id).await.map_err(failed(format!("removing network {}", network.id)))?;
+    let networks: Vec<String> = found.networks.iter().map(|network| network.id.clone()).filter(|id| !known(ItemKind::Network, id)).collect();
+    for network in networks {
+        tracing::info!(network, "removing a network that nobody wants");
+        driver.remove_network(&network).await.map_err(failed(format!("removing network {network}")))?;
     }
-    for router in found.routers.iter().filter(|router| !known(ItemKind::Router, router)) {
+    let routers: Vec<String> = found.routers.iter().filter(|router| !known(ItemKind::Router, router)).cloned().collect();
+    for router in routers {
         tracing::info!(router, "removing a router that nobody wants");
-        driver.remove_router(router).await.map_err(failed(format!("removing router {router}")))?;
+        driver.remove_router(&router).await.map_err(failed(format!("removing router {router}")))?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::worker::Progress;
 
 /// How long a guest has to power off when asked.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
+const ENDING_PATIENCE: Duration = Duration::from_secs(10);
 const UNPLUG_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a step is tried for one generation before that generation is given up.
 const TRIES: u32 = 4;
@@ -165,6 +166,14 @@ impl Servers {
         let vm = match self.qemu.vm(uuid).await {
             Some(vm) => Some(vm),
             None => self.qemu.adopt(uuid).await.unwrap_or(None),
+        };
+        // A guest that has just ended still has a process for a moment; what it leaves is known when that is gone.
+        let vm = match vm {
+            Some(vm) if vm.status().state == RunState::Ending => {
+                vm.exited_within(ENDING_PATIENCE).await;
+                None
+            }
+            other => other,
         };
         let ledger = self.qemu.ledger(uuid).ok();
         let power = match (&vm, &ledger) {
@@ -401,7 +410,7 @@ fn power_of(vm: &Vm) -> Power {
     match vm.status().state {
         RunState::Running => Power::Running,
         RunState::Paused => Power::Paused,
-        RunState::Exited => Power::Off,
+        RunState::Exited | RunState::Ending => Power::Off,
     }
 }
 

@@ -9,4 +9,3 @@ mod plan;
 mod report;
 
 pub use act::Servers;
-pub use plan::Done;

@@ -124,8 +124,7 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
     })?;
     if message.header.flags.contains(NeighbourFlags::Own) {
         let vtep = message.attributes.iter().find_map(|a| match a {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+            NeighbourAttribute::Destination(to) => remote(to),
             _ => None,
         });
         return vtep.map(|vtep| FdbEntry {
@@ -135,4 +134,18 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
     }
     let ours = message.header.state == NeighbourState::Noarp;
     ours.then_some(FdbEntry { mac, vtep: None })
+}
+
+/// The family of the message is `bridge`, so the address may come as bare bytes.
+fn remote(address: &NeighbourAddress) -> Option<IpAddr> {
+    match address {
+        NeighbourAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        NeighbourAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        NeighbourAddress::Other(bytes) => match bytes.len() {
+            4 => bytes.first_chunk::<4>().map(|b| IpAddr::from(*b)),
+            16 => bytes.first_chunk::<16>().map(|b| IpAddr::from(*b)),
+            _ => None,
+        },
+        _ => None,
+    }
 }

@@ -53,7 +53,7 @@ impl<S: Sync> FromRequestParts<S> for Microversion {
 
 /// Middleware: decides the version, or refuses, and says it in the answer.
 pub async fn negotiate(mut request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+    let id = request_id(&mut request);
     let (used, mut response) = match requested(request.headers()) {
         Ok(version) => {
             request.extensions_mut().insert(version);
@@ -62,10 +62,16 @@ pub async fn negotiate(mut request: Request, next: Next) -> Response {
         Err(fault) => (MINIMUM, fault.into_response()),
     };
     mark(response.headers_mut(), used);
-    if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+    if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-compute-request-id", id);
     }
     response
+}
+
+/// The id that an outer layer gave to the request, or one made here: actions are named by it.
+fn request_id(request: &mut Request) -> String {
+    let made = || RequestId(format!("req-{}", uuid::Uuid::new_v4()));
+    request.extensions_mut().get_or_insert_with(made).0.clone()
 }
 
 fn mark(headers: &mut HeaderMap, used: Microversion) {

@@ -55,9 +55,17 @@ pub struct Format {
 #[derive(Debug, Clone, Default)]
 pub struct Object {
     properties: Vec<Property>,
-    others: Option<(fn(&str) -> bool, Box<Schema>)>,
+    others: Option<Others>,
     min: usize,
     max: Option<usize>,
+}
+
+/// What properties without an entry of their own must be.
+#[derive(Debug, Clone)]
+struct Others {
+    versions: (u16, u16),
+    name: fn(&str) -> bool,
+    schema: Box<Schema>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,8 +97,12 @@ impl Object {
         self.property(versions, name, false, schema.into())
     }
     /// Accepts any other property whose name passes and whose value is as said.
-    pub fn others(mut self, name: fn(&str) -> bool, schema: impl Into<Schema>) -> Self {
-        self.others = Some((name, Box::new(schema.into())));
+    pub fn others(self, name: fn(&str) -> bool, schema: impl Into<Schema>) -> Self {
+        self.others_in(.., name, schema)
+    }
+    /// The same, in these minor versions only.
+    pub fn others_in(mut self, versions: impl RangeBounds<u16>, name: fn(&str) -> bool, schema: impl Into<Schema>) -> Self {
+        self.others = Some(Others { versions: ends(versions), name, schema: Box::new(schema.into()) });
         self
     }
     /// Accepts everything else as well.
@@ -103,19 +115,25 @@ impl Object {
     }
 
     fn property(mut self, versions: impl RangeBounds<u16>, name: &'static str, required: bool, schema: Schema) -> Self {
-        let from = match versions.start_bound() {
-            Bound::Included(n) => *n,
-            Bound::Excluded(n) => n + 1,
-            Bound::Unbounded => 0,
-        };
-        let to = match versions.end_bound() {
-            Bound::Included(n) => *n,
-            Bound::Excluded(n) => n - 1,
-            Bound::Unbounded => u16::MAX,
-        };
+        let (from, to) = ends(versions);
         self.properties.push(Property { name, from, to, required, schema });
         self
     }
+}
+
+/// First and last minor version of a range.
+fn ends(versions: impl RangeBounds<u16>) -> (u16, u16) {
+    let from = match versions.start_bound() {
+        Bound::Included(n) => *n,
+        Bound::Excluded(n) => n + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match versions.end_bound() {
+        Bound::Included(n) => *n,
+        Bound::Excluded(n) => n - 1,
+        Bound::Unbounded => u16::MAX,
+    };
+    (from, to)
 }
 
 impl From<Object> for Schema {
@@ -333,7 +351,8 @@ impl Object {
         if let Some(missing) = known.iter().find(|p| p.required && !map.contains_key(p.name)) {
             return Err(wrong(format!("'{}' is a required property", missing.name)));
         }
-        let is_strange = |key: &str| !known.iter().any(|p| p.name == key) && !self.others.as_ref().is_some_and(|(accepts, _)| accepts(key));
+        let others = self.others.as_ref().filter(|others| (others.versions.0..=others.versions.1).contains(&version.0));
+        let is_strange = |key: &str| !known.iter().any(|p| p.name == key) && !others.is_some_and(|others| (others.name)(key));
         let strange: Vec<String> = map.keys().filter(|key| is_strange(key)).map(|key| repr_text(key)).collect();
         if !strange.is_empty() {
             let were = if strange.len() == 1 { "was" } else { "were" };
@@ -346,7 +365,7 @@ impl Object {
             return Err(wrong(format!("{} has too many properties", repr(value))));
         }
         for (key, inner) in map {
-            let schema = known.iter().find(|p| p.name == key).map(|p| &p.schema).or(self.others.as_ref().map(|(_, schema)| &**schema));
+            let schema = known.iter().find(|p| p.name == key).map(|p| &p.schema).or(others.map(|others| &*others.schema));
             path.push(key.clone());
             schema.expect("unknown properties were refused above").check(inner, version, path)?;
             path.pop();

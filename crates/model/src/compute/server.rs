@@ -71,9 +71,6 @@ pub struct ServerSpec {
     pub rescue: Option<Rescue>,
     #[serde(default)]
     pub resize: Option<Resize>,
-    /// Those of `ports` that were made for this server and go with it; the others stay when it goes.
-    #[serde(default)]
-    pub own_ports: BTreeSet<Id<Port>>,
     /// Names that the caller gave to devices, for the guest to find them by.
     #[serde(default)]
     pub port_tags: BTreeMap<Id<Port>, String>,

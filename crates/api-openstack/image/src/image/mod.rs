@@ -1,0 +1,12 @@
+//! Images as resources: what may be said about them, how they are shown, made, found, changed and removed.
+
+pub mod create;
+pub mod delete;
+pub mod fields;
+pub mod list;
+
+pub mod query;
+pub mod select;
+pub mod show;
+
+pub mod view;

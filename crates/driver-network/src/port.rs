@@ -12,7 +12,7 @@ use crate::{
     nft,
     policy::{Groups, Judge},
     spec::{Attach, PortSpec},
-    sys::{Link, Links, VethEnd, tap},
+    sys::{Link, VethEnd, tap},
 };
 
 /// Traffic of a port, seen from what is plugged into it: `rx` is what a guest received.
@@ -91,6 +91,9 @@ impl Driver {
             return Ok(());
         }
         self.rule(network, spec, network.adopted).await?;
+        if let Attach::Veth { netns, device } = &spec.attach {
+            make_veth(network, spec, netns, device).await?;
+        }
         plug(network, spec).await?;
         network.settled.insert(spec.id.clone());
         Ok(())
@@ -208,16 +211,15 @@ async fn make_veth(network: &Network, spec: &PortSpec, peer: &str, device: &str)
     })?;
     let links = network.netns.links().await?;
     let there = inside.links().await?;
-    if links.get(&name).await?.is_some() && there.get(device).await?.is_some() {
-        return Ok(());
+    if links.get(&name).await?.is_none() || there.get(device).await?.is_none() {
+        links.delete(&name).await?;
+        let end = VethEnd {
+            name: device,
+            mac: Some(spec.mac),
+            mtu: network.spec.mtu,
+        };
+        links.add_veth(&name, &inside, end).await?;
     }
-    links.delete(&name).await?;
-    let end = VethEnd {
-        name: device,
-        mac: Some(spec.mac),
-        mtu: network.spec.mtu,
-    };
-    links.add_veth(&name, &inside, end).await?;
     let up = there.by_name(device).up().build();
     there.change(up, "bring up container end").await
 }
@@ -233,17 +235,8 @@ async fn plug(network: &Network, spec: &PortSpec) -> Result<()> {
     if is_plugged(network, spec, &link) {
         return Ok(());
     }
-    change(&links, network, spec, link.index, &name).await
-}
-async fn change(
-    links: &Links,
-    network: &Network,
-    spec: &PortSpec,
-    index: u32,
-    name: &str,
-) -> Result<()> {
     let message = links
-        .by_index(index)
+        .by_index(link.index)
         .alias(&spec.id)
         .mtu(network.spec.mtu)
         .controller(network.bridge);

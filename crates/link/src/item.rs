@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-pub use unkai_driver_network::spec as net;
+pub use unkai_driver_network::{Mac, spec as net};
 use unkai_model::Id;
 use unkai_model::compute::{Host, Run, Server};
 use unkai_model::image::Image;
@@ -25,7 +25,6 @@ pub enum Down {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Item {
-    External(net::ExternalSpec),
     Network(net::NetworkSpec),
     Group(net::GroupSpec),
     Port(net::PortSpec),
@@ -44,7 +43,6 @@ pub struct ItemKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemKind {
-    External,
     Network,
     Group,
     Port,
@@ -56,7 +54,6 @@ pub enum ItemKind {
 impl fmt::Display for ItemKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            ItemKind::External => "external",
             ItemKind::Network => "network",
             ItemKind::Group => "group",
             ItemKind::Port => "port",
@@ -71,7 +68,6 @@ impl fmt::Display for ItemKey {
 impl Item {
     pub fn key(&self) -> ItemKey {
         let (kind, id) = match self {
-            Item::External(spec) => (ItemKind::External, spec.physical.as_str()),
             Item::Network(spec) => (ItemKind::Network, spec.id.as_str()),
             Item::Group(spec) => (ItemKind::Group, spec.id.as_str()),
             Item::Port(spec) => (ItemKind::Port, spec.id.as_str()),
@@ -106,8 +102,8 @@ pub struct ServerItem {
     #[serde(default)]
     pub hardware: BTreeMap<String, String>,
     pub config_drive: bool,
-    /// In the order of the guest's devices. Complete, so that a start needs nothing but this item and its networks.
-    pub ports: Vec<net::PortSpec>,
+    /// Ids of port items, in the order of the guest's devices.
+    pub ports: Vec<String>,
     pub rescue: Option<RescueItem>,
     pub guest: GuestData,
 }

@@ -7,6 +7,7 @@
 
 mod api;
 mod bootstrap;
+mod cascade;
 mod catalog;
 mod identity;
 mod passwords;

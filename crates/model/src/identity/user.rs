@@ -62,5 +62,8 @@ impl Kind for User {
         d.claim("user-name", format!("{}/{}", self.domain, self.meta.name));
         d.index("domain", &self.domain);
         d.refers(&self.domain);
+        if let Some(project) = &self.default_project {
+            d.index("default-project", project);
+        }
     }
 }

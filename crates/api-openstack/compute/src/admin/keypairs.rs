@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use unkai_model::compute::{KeyPair, KeyType};
 use unkai_model::{Error, Meta, Timestamp};
-use unkai_openstack::{Caller, CallerName, Cloud, Routes, iso, quota_limit};
+use unkai_openstack::{Caller, CallerName, Cloud, Routes, iso};
 use unkai_store::{Store, Tx};
 
 use super::keys::{self, Generated, KeyError};
 use super::page::{self, Link, QuerySchema};
-use super::policy;
+use super::{policy, quotas};
 use crate::body::Body;
 use crate::query::Query;
 use crate::schema::{Schema, object};
@@ -206,7 +206,7 @@ async fn insert(store: &Store, caller: &CallerName, pair: KeyPair) -> Result<Arc
     let inserted = store
         .transact(move |tx: &mut Tx| {
             if let Some(project) = &project {
-                let most = quota_limit(&tx.view(), "compute", project, "key_pairs", 100);
+                let most = quotas::limit(&tx.view(), project, Some(&pair.user), "key_pairs");
                 tx.limit("key_pairs", "key_pairs", &pair.user, most);
             }
             let number = u32::from_be_bytes(tx.random()) >> 1;

@@ -30,17 +30,92 @@ impl FromRequest<Cloud> for Json {
 
 impl Json {
     /// The object under `name`, checked.
-    pub fn part(self, name: &str, fields: &[Field], extra: Extra) -> Result<Map<String, Value>, Refusal> {
+    pub fn part(self, name: &str, fields: &'static [Field], extra: Extra) -> Result<Part, Refusal> {
         let Value::Object(mut body) = self.0 else { return Err(Refusal::missing(name, "request body")) };
         match body.remove(name) {
-            Some(Value::Object(part)) => {
-                check(&part, fields, extra)?;
-                Ok(part)
+            Some(Value::Object(map)) => {
+                check(&map, fields, extra)?;
+                Ok(Part { map, fields })
             }
             Some(other) => Err(Refusal::invalid(format!("{other} is not of type 'object'"))),
             None => Err(Refusal::missing(name, "request body")),
         }
     }
+}
+
+/// A checked object of a request.
+#[derive(Debug, Clone)]
+pub struct Part {
+    map: Map<String, Value>,
+    fields: &'static [Field],
+}
+
+impl Part {
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.map.get(name)
+    }
+    /// The text; none also when null.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.map.get(name).and_then(Value::as_str)
+    }
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.map.get(name).and_then(Value::as_bool)
+    }
+    pub fn list(&self, name: &str) -> Option<&Vec<Value>> {
+        self.map.get(name).and_then(Value::as_array)
+    }
+    pub fn object(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.map.get(name).and_then(Value::as_object)
+    }
+    /// What was sent beside the known fields.
+    pub fn rest(&self) -> impl Iterator<Item = (String, Value)> + '_ {
+        let known = |name: &str| name == "id" || name == "links" || self.fields.iter().any(|field| field.name == name);
+        self.map.iter().filter(move |(name, _)| !known(name)).map(|(name, value)| (name.clone(), value.clone()))
+    }
+    /// An id in the body must be the one in the path.
+    pub fn is_about(&self, noun: &str, id: &str) -> Result<(), Refusal> {
+        match self.text("id") {
+            Some(said) if said != id => Err(Refusal::invalid(format!("Cannot change {noun} ID"))),
+            _ => Ok(()),
+        }
+    }
+    /// Puts the `options` of the request into those that are there; null takes one away.
+    pub fn merge_options(&self, options: &mut std::collections::BTreeMap<String, Value>) {
+        for (name, value) in self.object("options").into_iter().flatten() {
+            match value {
+                Value::Null => options.remove(name),
+                value => options.insert(name.clone(), value.clone()),
+            };
+        }
+    }
+    /// Refuses to change something immutable, unless the change is that it no longer is.
+    pub fn respects(&self, immutable: bool, noun: &str, id: &str) -> Result<(), Refusal> {
+        let freed = self.object("options").and_then(|options| options.get("immutable")).is_some_and(|is| is != &Value::Bool(true));
+        if immutable && !freed { Err(immutable_refusal("update", noun, id)) } else { Ok(()) }
+    }
+}
+
+/// The answer to changing or deleting what its options protect.
+pub fn immutable_refusal(action: &str, noun: &str, id: &str) -> Refusal {
+    let text = format!("Unable to {action} immutable {noun} resource: `{id}`. Set resource option \"immutable\" to false first.");
+    Refusal::denied(text)
+}
+
+/// Options are true, false or null, and only the known ones.
+pub fn check_options(part: &Part, known: &[&str]) -> Result<(), Refusal> {
+    for (name, value) in part.object("options").into_iter().flatten() {
+        if !known.contains(&name.as_str()) {
+            return Err(Refusal::invalid(format!("Additional properties are not allowed ('{name}' was unexpected)")));
+        }
+        let good = if name == "multi_factor_auth_rules" { value.is_array() } else { value.is_boolean() };
+        if !good && !value.is_null() {
+            return Err(Refusal::invalid(format!("Invalid input for field 'options.{name}': {value} is not of the right type")));
+        }
+    }
+    Ok(())
 }
 
 /// What a field may hold.

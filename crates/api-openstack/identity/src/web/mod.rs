@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::Value;
 
-pub use body::{Is, Json, check};
+pub use body::{Is, Json, Part, check};
 pub use error::{Answer, Refusal};
 pub use list::Params;
 pub use who::Who;
@@ -29,4 +29,13 @@ pub fn created(body: &Value) -> Response {
 
 pub fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// Attributes that are only kept, below those that are known.
+pub fn shown(extra: &unkai_model::identity::Extra, known: Value) -> Value {
+    let mut body = serde_json::Map::from_iter(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if let Value::Object(known) = known {
+        body.extend(known);
+    }
+    Value::Object(body)
 }

@@ -1,11 +1,18 @@
 //! The resources around servers, asked over their routes: shapes, refusals and who may.
 
+mod aggregates;
+mod documents;
 mod flavors;
+mod hosts;
 mod keypairs;
+mod quotas;
+mod server_groups;
+mod usage;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use unkai_model::compute::{Host, Server};
 use unkai_model::identity::Project;
 use unkai_openstack::Cloud;
 use unkai_openstack::testing::{self, Answer, Client};
@@ -36,6 +43,52 @@ impl Setup {
         self.cloud.store.transact(move |tx| tx.insert(project.clone())).await.unwrap();
     }
 
+    /// A host that is up, of 4 cores.
+    pub async fn host(&self, number: u64) -> String {
+        let id = format!("00000000-0000-4000-8000-{number:012}");
+        let document = json!({
+            "meta": { "id": id, "name": format!("host{number}") },
+            "number": number,
+            "capacity": {
+                "VCPU": { "total": 4, "reserved": 0, "ratio": 4.0 },
+                "MEMORY_MB": { "total": 8192, "reserved": 512, "ratio": 1.0 },
+                "DISK_GB": { "total": 100, "reserved": 0, "ratio": 1.0 },
+            },
+            "status": { "reachability": "up", "address": "10.0.0.1", "hypervisor": "QEMU", "hypervisor_version": 10000002,
+                        "booted": "2026-01-01T00:00:00Z", "cpu_arch": "x86_64", "cpu_model": "host" },
+        });
+        let host: Host = serde_json::from_value(document).unwrap();
+        self.cloud.store.transact(move |tx| tx.insert(host.clone())).await.unwrap();
+        id
+    }
+
+    /// A server of project `p` and user `ann` on a host, running since the start of 2026.
+    pub async fn server(&self, number: u64, host: Option<&str>, group: Option<&str>) -> String {
+        let id = format!("10000000-0000-4000-8000-{number:012}");
+        let document = json!({
+            "meta": { "id": id, "name": format!("server{number}"), "project": "p" },
+            "spec": {
+                "user": "ann",
+                "run": "running",
+                "launch": {
+                    "flavor": { "id": "1", "name": "m1.tiny", "vcpus": 2, "ram_mib": 512, "disk_gib": 1 },
+                    "image": null,
+                    "hostname": "server",
+                },
+                "wish": { "group": group },
+            },
+            "status": {
+                "host": host,
+                "observed": { "generation": 1, "phase": "running" },
+                "timeline": { "launched": "2026-01-01T00:00:00Z" },
+            },
+        });
+        let mut server: Server = serde_json::from_value(document).unwrap();
+        server.status.observed.generation = server.meta.generation;
+        self.cloud.store.transact(move |tx| tx.insert(server.clone())).await.unwrap();
+        id
+    }
+
     /// The same cloud, spoken to at `2.minor`.
     pub fn at(self, minor: u16) -> Self {
         Setup { version: format!("2.{minor}"), ..self }
@@ -45,7 +98,7 @@ impl Setup {
         self.version = format!("2.{minor}");
     }
 
-    async fn send(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub async fn send(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
         let version = format!("compute {}", self.version);
         let headers = [("content-type", "application/json"), ("openstack-api-version", version.as_str())];
         let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body).unwrap() };

@@ -129,9 +129,15 @@ impl Driver {
         let adopted = Netns::open(&name)?.is_some();
         let netns = Netns::create(&name).await?;
         let links = netns.links().await?;
-        let bridge = prepare_bridge(&links, spec).await?;
-        prepare_namespace(&netns, spec).await?;
-        self.wire(&netns, &links, bridge.index, spec).await?;
+        // No port comes before both are done.
+        let build = async {
+            let bridge = prepare_bridge(&links, spec).await?;
+            prepare_namespace(&netns).await?;
+            self.wire(&netns, &links, bridge.index, spec).await?;
+            Ok(bridge)
+        };
+        let guard = nft::apply(&netns, nft::network::batch(spec));
+        let (bridge, ()) = tokio::try_join!(build, guard)?;
         let router_present = links
             .all()
             .await?
@@ -323,39 +329,25 @@ async fn prepare_bridge(links: &Links, spec: &NetworkSpec) -> Result<Link> {
     Ok(bridge)
 }
 
-/// Kernel settings and the frame of the firewall.
-async fn prepare_namespace(netns: &Netns, spec: &NetworkSpec) -> Result<()> {
-    let batch = nft::network::batch(spec);
-    let refused = netns
-        .run("prepare network", move || {
-            for family in ["iptables", "ip6tables"] {
-                sysctl::set(&format!("bridge/bridge-nf-call-{family}"), "1", false)?;
-            }
-            // Ports of the bridge have no addresses of their own; the bridge has.
-            sysctl::set("ipv6/conf/default/disable_ipv6", "1", true)?;
-            for (key, value) in [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")] {
-                sysctl::set(&format!("ipv6/conf/{}/{key}", names::BRIDGE), value, true)?;
-            }
-            sysctl::set(
-                &format!("ipv6/conf/{}/disable_ipv6", names::BRIDGE),
-                "0",
-                true,
-            )?;
-            sysctl::set(
-                &format!("ipv4/conf/{}/arp_announce", names::BRIDGE),
-                "2",
-                false,
-            )?;
-            nft::run(&batch)
-        })
-        .await?;
-    match refused {
-        None => Ok(()),
-        Some(message) => Err(Error::Nft {
-            namespace: netns.name().to_owned(),
-            message,
-        }),
-    }
+/// Kernel settings, before the bridge has any port.
+async fn prepare_namespace(netns: &Netns) -> Result<()> {
+    let settings = || {
+        for family in ["iptables", "ip6tables"] {
+            sysctl::set(&format!("bridge/bridge-nf-call-{family}"), "1", false)?;
+        }
+        // A guest could otherwise have its packets routed past the rules of the port they go to. New namespaces
+        // take over what the machine's own has.
+        sysctl::set("ipv4/ip_forward", "0", false)?;
+        sysctl::set("ipv6/conf/all/forwarding", "0", true)?;
+        // Ports of the bridge have no addresses of their own; the bridge has.
+        sysctl::set("ipv6/conf/default/disable_ipv6", "1", true)?;
+        let of_bridge = |family: &str, key: &str| format!("{family}/conf/{}/{key}", names::BRIDGE);
+        for key in ["accept_ra", "autoconf", "accept_dad", "disable_ipv6"] {
+            sysctl::set(&of_bridge("ipv6", key), "0", true)?;
+        }
+        sysctl::set(&of_bridge("ipv4", "arp_announce"), "2", false)
+    };
+    netns.run("set up kernel settings", settings).await
 }
 
 async fn add_addresses(links: &Links, bridge: u32, spec: &NetworkSpec) -> Result<()> {

@@ -58,9 +58,22 @@ impl Driver {
         let slot = self.network_slot(&spec.network_id);
         let mut held = slot.lock().await;
         let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
-        self.rule(network, spec, false).await?;
+        // Nothing is on the bridge before the rules are in force, but it can be made meanwhile.
+        let tap = match &spec.attach {
+            Attach::Tap => Some(tokio::spawn(make_tap(
+                network.netns.clone(),
+                spec.id.clone(),
+            ))),
+            Attach::Veth { .. } => None,
+        };
+        let ruled = self.rule(network, spec, false).await;
+        let tap = match tap {
+            Some(task) => Some(task.await.map_err(|e| Error::io("make tap")(e.into()))?),
+            None => None,
+        };
+        ruled?;
         let descriptor = match &spec.attach {
-            Attach::Tap => Some(make_tap(network, spec).await?),
+            Attach::Tap => tap.transpose()?,
             Attach::Veth { netns, device } => {
                 make_veth(network, spec, netns, device).await?;
                 None
@@ -191,17 +204,16 @@ pub(crate) fn is_stateless(spec: &PortSpec, known: &Groups) -> bool {
     groups.peek().is_some() && groups.all(|g| !g.stateful)
 }
 
-async fn make_tap(network: &Network, spec: &PortSpec) -> Result<OwnedFd> {
-    let name = names::tap(&spec.id);
+async fn make_tap(netns: Netns, port: String) -> Result<OwnedFd> {
+    let name = names::tap(&port);
     let what = format!("open tap {name}");
-    let made = network
-        .netns
+    let made = netns
         .run(&what, move || match tap::open(&name) {
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(None),
             other => other.map(Some),
         })
         .await?;
-    made.ok_or_else(|| Error::PortBusy(spec.id.clone()))
+    made.ok_or(Error::PortBusy(port))
 }
 
 async fn make_veth(network: &Network, spec: &PortSpec, peer: &str, device: &str) -> Result<()> {

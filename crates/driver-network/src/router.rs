@@ -137,6 +137,7 @@ impl Driver {
                 sysctl::set("ipv4/ip_forward", "1", false)?;
                 for scope in ["all", "default"] {
                     sysctl::set(&format!("ipv4/conf/{scope}/send_redirects"), "0", false)?;
+                    sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0", false)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/forwarding"), "1", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_ra"), "0", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_dad"), "0", true)?;

@@ -304,3 +304,22 @@ async fn a_port_that_is_down_is_silent() {
         .unwrap();
     assert!(counters.rx_packets > 0 && counters.tx_bytes > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_way_around_the_receivers_rules() {
+    let world = world!();
+    let network = world.network(1).await;
+    let open = world.group(1, &EVERYTHING).await;
+    let shut = world.group(2, &["egress IPv4"]).await;
+    let a = world.guest(&network, 5, &[&open]).await;
+    let b = world.guest(&network, 6, &[&shut]).await;
+    let out = raw(&a.netns, "eth0");
+    let at_b = raw(&b.netns, "eth0");
+    let packet = udp(octets(a.v4()), octets(b.v4()), (9, 9), b"marker-around");
+    // Straight, to everybody, and by the network's own services, which do not route.
+    let service = network.service.as_ref().unwrap().mac;
+    for destination in [b.spec.mac, Mac::BROADCAST, service] {
+        send_raw(&out, &ethernet(destination, a.spec.mac, 0x800, &packet));
+        assert!(!arrives(&at_b, b"marker-around"), "by {destination}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hickory_proto::{
-    op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode},
+    op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
         rdata::{A, AAAA, PTR},
@@ -19,60 +19,105 @@ const TTL: u32 = 30;
 pub enum Outcome {
     Answer(Message),
     /// Not ours to know; the question to ask elsewhere.
-    Forward {
-        request: Metadata,
-        question: Query,
-    },
+    Forward(Request),
     /// Not a question at all.
     Silence,
 }
+
+/// What an answer repeats of the question.
+#[derive(Debug)]
+pub struct Request {
+    metadata: Metadata,
+    pub question: Option<Query>,
+    /// The guest speaks EDNS (RFC 6891), so it takes longer answers.
+    edns: bool,
+}
+
+/// What we say we take, and send, in one datagram: fits every path without fragments.
+const EDNS_SIZE: u16 = 1232;
+const PLAIN_SIZE: u16 = 512;
 
 pub fn answer(network: &NetworkSpec, bytes: &[u8]) -> Outcome {
     let Ok(message) = Message::from_vec(bytes) else {
         return Outcome::Silence;
     };
-    let request = message.metadata;
-    if request.message_type != MessageType::Query {
+    if message.metadata.message_type != MessageType::Query {
         return Outcome::Silence;
     }
-    let [question] = &message.queries[..] else {
-        return Outcome::Answer(response(&request, None, ResponseCode::FormErr));
+    let question = match &message.queries[..] {
+        [question] => Some(question.clone()),
+        _ => None,
     };
-    if request.op_code != OpCode::Query {
-        return Outcome::Answer(response(&request, Some(question), ResponseCode::NotImp));
+    let request = Request {
+        metadata: message.metadata,
+        question,
+        edns: message.edns.is_some(),
+    };
+    let code = match &request.question {
+        None => ResponseCode::FormErr,
+        Some(_) if request.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
+        Some(question) if is_refused(question) => ResponseCode::Refused,
+        Some(question) => {
+            return match look_up(network, question) {
+                Some(found) => Outcome::Answer(render(&request, question, found)),
+                None => Outcome::Forward(request),
+            };
+        }
+    };
+    Outcome::Answer(request.response(code))
+}
+
+fn is_refused(question: &Query) -> bool {
+    question.query_class != DNSClass::IN
+        || matches!(question.query_type, RecordType::AXFR | RecordType::IXFR)
+}
+
+impl Request {
+    /// An answer without records.
+    pub fn response(&self, code: ResponseCode) -> Message {
+        let mut message = Message::response(self.metadata.id, self.metadata.op_code);
+        message.metadata.response_code = code;
+        message.queries.extend(self.question.clone());
+        self.adapt(message)
     }
-    let refused = matches!(question.query_type, RecordType::AXFR | RecordType::IXFR);
-    if question.query_class != DNSClass::IN || refused {
-        return Outcome::Answer(response(&request, Some(question), ResponseCode::Refused));
-    }
-    match look_up(network, question) {
-        Some(found) => Outcome::Answer(render(&request, question, found)),
-        None => Outcome::Forward {
-            request,
-            question: question.clone(),
-        },
+
+    /// Makes any answer the answer to this request.
+    pub fn adapt(&self, mut message: Message) -> Message {
+        message.metadata.id = self.metadata.id;
+        message.metadata.recursion_desired = self.metadata.recursion_desired;
+        message.metadata.recursion_available = true;
+        message.edns = self.edns.then(|| {
+            let mut edns = Edns::new();
+            edns.set_max_payload(EDNS_SIZE);
+            edns
+        });
+        message
     }
 }
 
-/// An answer without records.
-pub fn response(request: &Metadata, question: Option<&Query>, code: ResponseCode) -> Message {
-    let mut message = Message::response(request.id, request.op_code);
-    message.metadata.recursion_desired = request.recursion_desired;
-    message.metadata.recursion_available = true;
-    message.metadata.response_code = code;
-    message.queries.extend(question.cloned());
-    message
+/// The bytes for a datagram: cut down to the header when it would not fit, so that the guest asks over TCP.
+pub fn datagram(message: &Message) -> Option<Vec<u8>> {
+    let limit = if message.edns.is_some() {
+        EDNS_SIZE
+    } else {
+        PLAIN_SIZE
+    };
+    match message.to_vec() {
+        Ok(bytes) if bytes.len() <= usize::from(limit) => Some(bytes),
+        Ok(_) => message.truncate().to_vec().ok(),
+        Err(_) => None,
+    }
 }
 
 /// `None` for "no such name".
 type Records = Option<Vec<RData>>;
 
-fn render(request: &Metadata, question: &Query, found: Records) -> Message {
+fn render(request: &Request, question: &Query, found: Records) -> Message {
     let code = match found {
         Some(_) => ResponseCode::NoError,
         None => ResponseCode::NXDomain,
     };
-    let mut message = response(request, Some(question), code);
+    let mut message = request.response(code);
     message.metadata.authoritative = true;
     let records = found.into_iter().flatten();
     message
@@ -236,7 +281,7 @@ mod tests {
         );
         assert!(matches!(
             ask("1.1.1.1.in-addr.arpa.", RecordType::PTR),
-            Outcome::Forward { .. }
+            Outcome::Forward(_)
         ));
     }
 
@@ -244,16 +289,37 @@ mod tests {
     fn the_rest_is_for_others() {
         assert!(matches!(
             ask("example.org.", RecordType::A),
-            Outcome::Forward { .. }
+            Outcome::Forward(_)
         ));
         assert!(matches!(
             ask("notcloud.example.", RecordType::A),
-            Outcome::Forward { .. }
+            Outcome::Forward(_)
         ));
         assert_eq!(
             told("example.org.", RecordType::AXFR).0,
             ResponseCode::Refused
         );
+    }
+
+    #[test]
+    fn long_answers_fit_or_say_so() {
+        let mut network = network();
+        let many = (0..50u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        network.dns.hosts.insert("many".into(), many);
+        let mut query = Message::query();
+        query.queries.push(Query::query(
+            Name::from_ascii("many.").unwrap(),
+            RecordType::A,
+        ));
+        let said = |query: &Message| match answer(&network, &query.to_vec().unwrap()) {
+            Outcome::Answer(message) => Message::from_vec(&datagram(&message).unwrap()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(said(&query).metadata.truncation);
+        query.set_edns(Edns::new());
+        let long = said(&query);
+        assert_eq!((long.metadata.truncation, long.answers.len()), (false, 50));
+        assert!(long.edns.is_some());
     }
 
     proptest! {

@@ -12,13 +12,11 @@ use tokio::{
 
 use super::{
     Forwarder,
-    answer::{Outcome, answer, response},
+    answer::{Outcome, answer, datagram},
     forward::{Transport, Unanswered},
 };
 use crate::service::Shared;
 
-/// What fits into one UDP answer without EDNS.
-const UDP_SIZE: usize = 512;
 const TCP_CONNECTIONS: usize = 16;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 
@@ -45,7 +43,7 @@ async fn datagrams(socket: Arc<UdpSocket>, snapshot: &Shared, forwarder: &Arc<Fo
             Outcome::Silence => {}
             Outcome::Answer(message) => send(&socket, guest, message).await,
             // Our own names must not wait for the resolvers.
-            forward @ Outcome::Forward { .. } => {
+            forward @ Outcome::Forward(_) => {
                 let (socket, forwarder) = (socket.clone(), forwarder.clone());
                 tokio::spawn(async move {
                     if let Some(message) = complete(forward, &forwarder, Transport::Udp).await {
@@ -58,13 +56,10 @@ async fn datagrams(socket: Arc<UdpSocket>, snapshot: &Shared, forwarder: &Arc<Fo
 }
 
 async fn send(socket: &UdpSocket, guest: SocketAddr, message: Message) {
-    let bytes = match message.to_vec() {
-        Ok(bytes) if bytes.len() <= UDP_SIZE => bytes,
-        Ok(_) => message.truncate().to_vec().unwrap_or_default(),
-        Err(_) => return,
-    };
-    // A guest that is gone misses nothing.
-    let _ = socket.send_to(&bytes, guest).await;
+    if let Some(bytes) = datagram(&message) {
+        // A guest that is gone misses nothing.
+        let _ = socket.send_to(&bytes, guest).await;
+    }
 }
 
 /// Turns any outcome into the message for the guest.
@@ -73,20 +68,19 @@ async fn complete(
     forwarder: &Forwarder,
     transport: Transport,
 ) -> Option<Message> {
-    let (request, question) = match outcome {
+    let request = match outcome {
         Outcome::Silence => return None,
         Outcome::Answer(message) => return Some(message),
-        Outcome::Forward { request, question } => (request, question),
+        Outcome::Forward(request) => request,
     };
-    Some(match forwarder.ask(&question, transport).await {
-        Ok(mut message) => {
-            message.metadata.id = request.id;
-            message.metadata.recursion_desired = request.recursion_desired;
-            message.metadata.recursion_available = true;
-            message
-        }
-        Err(Unanswered::Refused) => response(&request, Some(&question), ResponseCode::Refused),
-        Err(Unanswered::Failed) => response(&request, Some(&question), ResponseCode::ServFail),
+    let answer = match &request.question {
+        Some(question) => forwarder.ask(question, transport).await,
+        None => Err(Unanswered::Refused),
+    };
+    Some(match answer {
+        Ok(message) => request.adapt(message),
+        Err(Unanswered::Refused) => request.response(ResponseCode::Refused),
+        Err(Unanswered::Failed) => request.response(ResponseCode::ServFail),
     })
 }
 

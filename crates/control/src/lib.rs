@@ -1,1 +1,14 @@
-//! 
+//! The verbs: placement, what each host is assigned, what reports mean, and the loops that converge.
+//!
+//! Every decision is a pure function of a view; every act is one transaction that decides again on the newest state, so that any number
+//! of controllers may run the same loops. Hosts are reached only through the store and the link.
+
+pub mod assign;
+mod controller;
+mod hosts;
+pub mod placement;
+mod reports;
+mod retire;
+mod router;
+
+pub use controller::{Controller, Images, run};

@@ -1,1 +1,25 @@
-//! 
+//! Controller and agent: mutual TLS, HTTP/2, items down, reports up, byte streams and tunnels.
+//!
+//! The agent dials; a host needs no open port. One HTTP/2 connection carries:
+//!
+//! | request | body up | body down |
+//! | --- | --- | --- |
+//! | `POST /session` | [`report::Up`], a JSON line each | [`item::Down`], a JSON line each |
+//! | `GET /images/{id}` | | the bytes of an image that an item of this host names |
+//! | `PUT /images/{id}` | the bytes of an image that this host was told to make | |
+//! | `POST /tunnels/{id}` | raw bytes | raw bytes |
+//!
+//! What is assigned to a host is a set of items, keyed and complete in themselves. The session sends an item when its content changes, and
+//! after a connect everything, then `Synced`: from then on absence counts. What is decided (control) and what is done (host) is not here.
+//! The functions take any byte stream, so the same code runs over TLS and in memory.
+
+pub mod ca;
+pub mod client;
+pub mod item;
+pub mod report;
+pub mod server;
+pub mod tls;
+mod wire;
+
+/// The application protocol in the TLS handshake, so that agents share the port of the APIs.
+pub const ALPN: &[u8] = b"unkai-link/1";

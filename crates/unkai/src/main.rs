@@ -1,1 +1,39 @@
-fn main(){}
+//! `unkai`: a private cloud in one binary.
+
+mod access;
+mod bridge;
+mod cli;
+mod controller;
+mod doctor;
+mod down;
+mod local;
+mod port;
+mod process;
+mod state;
+mod trial;
+mod up;
+mod why;
+
+use std::io::IsTerminal;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let cli = cli::Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("UNKAI_LOG").unwrap_or_else(|_| "info,h2=warn,hyper=warn".into()))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing has installed a provider before");
+    match cli.run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("unkai: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What each host is assigned: items rendered from a view. Pure.
+
+mod network;
+mod server;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use unkai_link::item::{HostId, Item, SnapshotItem};
+use unkai_model::Id;
+use unkai_model::compute::{Run, Server};
+use unkai_model::image::Image;
+use unkai_model::network::{Network, Port, Router, SecurityGroup};
+use unkai_store::{Change, Changes, View};
+
+/// Kinds whose changes can alter what a host is assigned.
+const CONCERNING: &[&str] = &[
+    "aggregate", "floating_ip", "host", "image", "network", "port", "router", "security_group", "security_group_rule", "server", "subnet",
+];
+
+pub fn concerns(changes: &Changes) -> bool {
+    match changes {
+        Changes::TooOld => true,
+        Changes::Since(changes) => changes.iter().any(|Change { kind, .. }| CONCERNING.contains(kind)),
+    }
+}
+
+/// Everything that `host` should have, in an order in which nothing comes before what it depends on.
+pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
+    let servers: Vec<_> = view.by_index::<Server>("host", host.as_str()).collect();
+    let routers: Vec<_> = view.by_index::<Router>("host", host.as_str()).collect();
+    let mut needs = Needs::default();
+    let ports = servers.iter().filter(|server| server.spec.run != Run::Deleted).flat_map(|server| server.spec.ports.iter());
+    for port in ports.filter_map(|port| view.get(port)) {
+        needs.port(view, &port);
+    }
+    for router in &routers {
+        needs.router(view, router);
+    }
+    let mut items = Vec::new();
+    items.extend(needs.networks.iter().filter_map(|id| network::network(view, host, &*view.get(id)?)).map(Item::Network));
+    items.extend(needs.groups.iter().filter_map(|id| Some(Item::Group(network::group(view, &*view.get(id)?)))));
+    items.extend(needs.ports.values().filter_map(|port| network::port(view, port)).map(Item::Port));
+    items.extend(routers.iter().filter_map(|router| network::router(view, router)).map(Item::Router));
+    items.extend(servers.iter().map(|server| Item::Server(server::server(view, server))));
+    items.extend(view.by_index::<Image>("snapshot_of", host.as_str()).filter_map(|image| snapshot(&image)).map(Item::Snapshot));
+    items
+}
+
+fn snapshot(image: &Image) -> Option<SnapshotItem> {
+    let source = image.spec.source.as_ref()?;
+    let format = image.spec.disk_format.map_or("qcow2", |format| format.as_str());
+    Some(SnapshotItem { image: image.meta.id.clone(), server: source.server.clone(), format: format.to_owned() })
+}
+
+/// What the servers and routers of a host need there.
+#[derive(Default)]
+struct Needs {
+    networks: BTreeSet<Id<Network>>,
+    groups: BTreeSet<Id<SecurityGroup>>,
+    ports: BTreeMap<Id<Port>, std::sync::Arc<Port>>,
+}
+
+impl Needs {
+    fn port(&mut self, view: &View, port: &std::sync::Arc<Port>) {
+        self.networks.insert(port.network.clone());
+        for group in &port.security_groups {
+            self.groups.insert(group.clone());
+            self.groups.extend(network::remote_groups(view, group));
+        }
+        self.ports.insert(port.meta.id.clone(), port.clone());
+    }
+
+    fn router(&mut self, view: &View, router: &Router) {
+        self.networks.extend(network::interfaces(view, &router.meta.id).map(|port| port.network.clone()));
+    }
+}

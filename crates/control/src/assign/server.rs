@@ -1,0 +1,97 @@
+//! A server as its host needs it.
+
+use std::collections::BTreeMap;
+
+use unkai_link::item::{GuestData, ImageRef, RescueItem, ServerItem};
+use unkai_model::Id;
+use unkai_model::compute::Server;
+use unkai_model::image::Image;
+use unkai_model::network::{FloatingIp, SecurityGroup};
+use unkai_store::View;
+
+use crate::placement::zone_of;
+
+pub fn server(view: &View, server: &Server) -> ServerItem {
+    let (spec, launch) = (&server.spec, &server.spec.launch);
+    let boot = launch.shelved_image.as_ref().or(launch.image.as_ref());
+    let image = boot.and_then(|id| view.get(id));
+    let property = |name: &str| image.as_ref().and_then(|image| image.spec.properties.get(name).cloned());
+    let named = |name: &str| property(name).and_then(|id| image_ref(view, &Id::new(id)));
+    ServerItem {
+        id: server.meta.id.clone(),
+        generation: server.meta.generation,
+        run: spec.run,
+        incarnation: spec.incarnation,
+        hard_reboots: spec.hard_reboots,
+        soft_reboots: spec.soft_reboots,
+        vcpus: launch.flavor.vcpus,
+        memory_mib: launch.flavor.ram_mib,
+        root_gib: launch.flavor.disk_gib,
+        ephemeral_gib: launch.flavor.ephemeral_gib,
+        swap_mib: launch.flavor.swap_mib,
+        image: boot.and_then(|id| image_ref(view, id)),
+        kernel: named("kernel_id"),
+        ramdisk: named("ramdisk_id"),
+        hardware: hardware(image.as_deref(), server),
+        config_drive: launch.config_drive,
+        ports: spec.ports.iter().map(|port| port.to_string()).collect(),
+        rescue: spec.rescue.as_ref().map(|rescue| RescueItem {
+            image: rescue.image.as_ref().and_then(|id| image_ref(view, id)),
+            admin_password: rescue.admin_password.clone(),
+        }),
+        guest: guest(view, server),
+    }
+}
+
+fn image_ref(view: &View, id: &Id<Image>) -> Option<ImageRef> {
+    let image = view.get(id)?;
+    let content = image.status.content.as_ref()?;
+    Some(ImageRef {
+        id: id.clone(),
+        format: image.spec.disk_format?.as_str().to_owned(),
+        size: content.size,
+        sha512: content.sha512.clone(),
+        min_disk_gib: image.spec.min_disk_gib,
+    })
+}
+
+/// `hw_*` and `os_*` properties of the image, and `hw:*` of the flavor, which wins.
+fn hardware(image: Option<&Image>, server: &Server) -> BTreeMap<String, String> {
+    let properties = image.into_iter().flat_map(|image| &image.spec.properties);
+    let from_image = properties.filter(|(key, _)| key.starts_with("hw_") || key.starts_with("os_"));
+    let from_flavor = server.spec.launch.flavor.extra_specs.iter().filter(|(key, _)| key.starts_with("hw:"));
+    let mut hardware: BTreeMap<_, _> = from_image.map(|(key, value)| (key.clone(), value.clone())).collect();
+    hardware.extend(from_flavor.map(|(key, value)| (key.replacen(':', "_", 1), value.clone())));
+    hardware
+}
+
+fn guest(view: &View, server: &Server) -> GuestData {
+    let (spec, launch) = (&server.spec, &server.spec.launch);
+    let ports: Vec<_> = spec.ports.iter().filter_map(|port| view.get(port)).collect();
+    let mut security_groups: Vec<String> = ports
+        .iter()
+        .flat_map(|port| &port.security_groups)
+        .filter_map(|group| Some(view.get::<SecurityGroup>(group)?.meta.name.clone()))
+        .collect();
+    security_groups.sort();
+    security_groups.dedup();
+    let floating = ports.iter().flat_map(|port| view.by_index::<FloatingIp>("port", port.meta.id.as_str()).collect::<Vec<_>>());
+    GuestData {
+        name: server.meta.name.clone(),
+        hostname: launch.hostname.clone(),
+        project: server.meta.project.as_ref().map(|project| project.to_string()).unwrap_or_default(),
+        zone: server.status.host.as_ref().map(|host| zone_of(view, host)).unwrap_or_default(),
+        flavor: launch.flavor.name.clone(),
+        reservation: launch.reservation.clone(),
+        launch_index: launch.launch_index,
+        key_name: launch.key_name.clone(),
+        public_key: launch.public_key.clone(),
+        user_data: launch.user_data.clone(),
+        admin_password: launch.admin_password.clone(),
+        metadata: spec.metadata.clone(),
+        personality: launch.personality.clone(),
+        security_groups,
+        floating: floating.filter_map(|ip| Some((ip.target.as_ref()?.address.to_string(), ip.address.to_string()))).collect(),
+        port_tags: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! What a view says about hosts and wishes, in the words of [`super::choose`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use unkai_model::Id;
+use unkai_model::compute::{Aggregate, DEFAULT_ZONE, GroupPolicy as Policy, Host, Reachability, Server, ServerGroup};
+use unkai_store::View;
+
+use super::{Candidate, GroupPolicy, Want};
+
+/// The availability zone of a host: of its aggregates, the one that has a zone.
+pub fn zone_of(view: &View, host: &Id<Host>) -> String {
+    let zone = view.by_index::<Aggregate>("host", host.as_str()).find_map(|aggregate| aggregate.zone().map(str::to_owned));
+    zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned())
+}
+
+/// Every host, as this server would meet it.
+pub fn candidates(view: &View, server: &Server) -> Vec<Candidate> {
+    let mut members: BTreeMap<Id<Host>, usize> = BTreeMap::new();
+    for host in group_hosts(view, server) {
+        *members.entry(host).or_default() += 1;
+    }
+    view.all::<Host>().map(|host| candidate(view, &host, members.get(&host.meta.id).copied().unwrap_or(0))).collect()
+}
+
+fn candidate(view: &View, host: &Host, group_members: usize) -> Candidate {
+    let id = &host.meta.id;
+    let mut aggregates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for aggregate in view.by_index::<Aggregate>("host", id.as_str()) {
+        for (key, value) in &aggregate.metadata {
+            aggregates.entry(key.clone()).or_default().extend(value.split(',').map(|v| v.trim().to_owned()));
+        }
+    }
+    let used = |class: &str| match class {
+        "VCPU" => view.tally("VCPU", id.as_str()),
+        "MEMORY_MB" => view.tally("MEMORY_MB", id.as_str()),
+        "DISK_GB" => view.tally("DISK_GB", id.as_str()),
+        _ => 0,
+    };
+    Candidate {
+        id: Some(id.clone()),
+        name: host.meta.name.clone(),
+        zone: zone_of(view, id),
+        closed: closed(host),
+        traits: host.traits().cloned().collect(),
+        resources: host.capacity.iter().map(|(class, capacity)| (class.clone(), (capacity.usable(), used(class)))).collect(),
+        aggregates,
+        group_members,
+    }
+}
+
+fn closed(host: &Host) -> Option<String> {
+    if let Some(reason) = &host.disabled {
+        return Some(if reason.is_empty() { "disabled".into() } else { format!("disabled: {reason}") });
+    }
+    if host.forced_down {
+        return Some("forced down".into());
+    }
+    match host.status.reachability {
+        Reachability::Up => None,
+        Reachability::Suspect => Some("not heard of for a moment".into()),
+        Reachability::Lost | Reachability::Unknown => Some("not connected".into()),
+    }
+}
+
+fn group_hosts(view: &View, server: &Server) -> Vec<Id<Host>> {
+    let Some(group) = &server.spec.wish.group else { return Vec::new() };
+    let others = view.by_index::<Server>("group", group).filter(|other| other.meta.id != server.meta.id);
+    others.filter_map(|other| other.status.host.clone()).collect()
+}
+
+/// What this server wants.
+pub fn want(view: &View, server: &Server) -> Want {
+    let (flavor, wish) = (&server.spec.launch.flavor, &server.spec.wish);
+    let with_trait = |wanted: &str| -> BTreeSet<String> {
+        let specs = flavor.extra_specs.iter().filter(|(_, value)| *value == wanted);
+        specs.filter_map(|(key, _)| key.strip_prefix("trait:").map(str::to_owned)).collect()
+    };
+    let hosts_of = |servers: &BTreeSet<String>| -> BTreeSet<Id<Host>> {
+        servers.iter().filter_map(|id| view.get(&Id::<Server>::new(id.as_str()))?.status.host.clone()).collect()
+    };
+    let group = wish.group.as_ref().and_then(|id| view.get(&Id::<ServerGroup>::new(id.as_str())));
+    Want {
+        resources: flavor.resources().into_iter().filter(|(_, n)| *n > 0).map(|(class, n)| (class.to_owned(), n)).collect(),
+        required_traits: with_trait("required"),
+        forbidden_traits: with_trait("forbidden"),
+        zone: wish.zone.clone(),
+        host: wish.host.clone(),
+        forced_host: wish.forced_host.clone(),
+        group: group.map(|group| policy(group.policy)),
+        group_started: !group_hosts(view, server).is_empty(),
+        same_host: (!wish.same_host.is_empty()).then(|| hosts_of(&wish.same_host)),
+        different_host: hosts_of(&wish.different_host),
+        avoid: wish.avoid.clone(),
+        aggregate_specs: aggregate_specs(&flavor.extra_specs),
+    }
+}
+
+fn policy(policy: Policy) -> GroupPolicy {
+    match policy {
+        Policy::Affinity => GroupPolicy::Affinity,
+        Policy::AntiAffinity { most } => GroupPolicy::AntiAffinity(most as usize),
+        Policy::SoftAffinity => GroupPolicy::SoftAffinity,
+        Policy::SoftAntiAffinity => GroupPolicy::SoftAntiAffinity,
+    }
+}
+
+fn aggregate_specs(extra_specs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let scoped = extra_specs.iter().filter_map(|(key, value)| Some((key.strip_prefix("aggregate_instance_extra_specs:")?, value)));
+    scoped.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+}

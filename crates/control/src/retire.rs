@@ -1,0 +1,96 @@
+//! The end of servers: when the host has nothing left of one, its ports go (or are set free), and the document claims nothing more.
+
+use std::time::Duration;
+
+use unkai_model::compute::{Phase, Run, Server};
+use unkai_model::network::{FloatingIp, Port};
+use unkai_model::{Error, Id};
+use unkai_store::{Tx, View};
+
+use crate::placement::bind_port;
+
+/// How long a deleted server can still be listed by administrators.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// What follows from a server having reached what was asked.
+pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
+    if server.status.observed.phase != Phase::Gone || server.status.observed.generation != server.meta.generation {
+        return Ok(());
+    }
+    match server.spec.run {
+        Run::Deleted => finish(tx, &server.meta.id),
+        Run::Offloaded => leave_host(tx, server),
+        _ => Ok(()),
+    }
+}
+
+fn leave_host(tx: &mut Tx, server: &Server) -> Result<(), Error> {
+    for port in &server.spec.ports {
+        bind_port(tx, port, None)?;
+    }
+    tx.update(&server.meta.id, |server: &mut Server| {
+        server.status.host = None;
+        Ok::<_, Error>(())
+    })?;
+    Ok(())
+}
+
+/// Ends a server that is on no host (any more).
+pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
+    let server = tx.require(id)?;
+    release_ports(tx, &server)?;
+    let now = tx.now();
+    tx.update(id, |server: &mut Server| {
+        server.status.deleted = Some(now);
+        server.status.host = None;
+        Ok::<_, Error>(())
+    })?;
+    Ok(())
+}
+
+/// Ports that were made for the server go with it; ports that were brought stay, without a device.
+fn release_ports(tx: &mut Tx, server: &Server) -> Result<(), Error> {
+    let ports: Vec<_> = tx.by_index::<Port>("device", server.meta.id.as_str()).collect();
+    for port in ports {
+        if server.spec.brought_ports.contains(&port.meta.id) {
+            tx.update(&port.meta.id, |port: &mut Port| {
+                port.device_id.clear();
+                port.device_owner.clear();
+                port.binding_host = None;
+                port.status = Default::default();
+                Ok::<_, Error>(())
+            })?;
+            continue;
+        }
+        let floating: Vec<_> = tx.by_index::<FloatingIp>("port", port.meta.id.as_str()).collect();
+        for floating in floating {
+            tx.update(&floating.meta.id, |floating: &mut FloatingIp| {
+                floating.target = None;
+                Ok::<_, Error>(())
+            })?;
+        }
+        tx.delete(&port.meta.id)?;
+    }
+    Ok(())
+}
+
+/// Deleted servers whose time is over, and deletions that no host needs to confirm.
+pub fn due(view: &View, now: jiff::Timestamp) -> (Vec<Id<Server>>, Vec<Id<Server>>) {
+    let unplaced = view.by_index::<Server>("unplaced", "yes").filter(|server| server.spec.run == Run::Deleted);
+    let over = view.all::<Server>().filter(|server| server.status.deleted.is_some_and(|at| now.duration_since(at).unsigned_abs() > KEPT));
+    (unplaced.map(|server| server.meta.id.clone()).collect(), over.map(|server| server.meta.id.clone()).collect())
+}
+
+pub fn act(tx: &mut Tx, finished: &[Id<Server>], purged: &[Id<Server>]) -> Result<(), Error> {
+    for id in finished {
+        if tx.get(id).is_some_and(|server| server.is_live() && server.status.host.is_none()) {
+            finish(tx, id)?;
+        }
+    }
+    for id in purged {
+        if tx.get(id).is_some_and(|server| !server.is_live()) {
+            tx.delete(id)?;
+        }
+    }
+    Ok(())
+}

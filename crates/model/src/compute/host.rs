@@ -1,0 +1,107 @@
+//! A host: a machine whose agent dials in.
+//!
+//! Inventory and reachability are written by the link when the agent reports; `enabled` and its reason by operators. Heartbeats
+//! are not written: only a change of reachability is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Derived, Kind, Meta};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// `name` is the host name.
+    pub meta: Meta<Host>,
+    /// The number that older compute APIs show as the hypervisor's id.
+    #[serde(default)]
+    pub number: u64,
+    #[serde(default)]
+    pub disabled: Option<String>,
+    /// Set by an operator to say that the machine is known to be down.
+    #[serde(default)]
+    pub forced_down: bool,
+    /// Traits that an operator added to those that the machine reports.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    /// Resource class -> how much of it can be given out.
+    #[serde(default)]
+    pub capacity: BTreeMap<String, Capacity>,
+    #[serde(default)]
+    pub status: HostStatus,
+}
+
+/// One resource class of one host, as in Placement inventories. Usable: `(total - reserved) * ratio`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    pub total: i64,
+    pub reserved: i64,
+    pub ratio: f64,
+}
+
+impl Capacity {
+    pub fn usable(&self) -> i64 {
+        ((self.total - self.reserved) as f64 * self.ratio) as i64
+    }
+}
+
+/// What the agent reports.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostStatus {
+    pub reachability: Reachability,
+    pub since: Option<Timestamp>,
+    pub address: Option<IpAddr>,
+    /// Where VXLAN packets for this host go.
+    pub underlay: Option<IpAddr>,
+    pub hypervisor: String,
+    /// For example 10000002 for 10.0.2, as compute APIs show it.
+    pub hypervisor_version: u64,
+    pub cpu_model: String,
+    pub cpu_arch: String,
+    pub traits: BTreeSet<String>,
+    pub agent_version: String,
+    pub booted: Option<Timestamp>,
+}
+
+/// Silence makes a host suspect, then lost; nothing destructive follows from suspicion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reachability {
+    #[default]
+    Unknown,
+    Up,
+    Suspect,
+    Lost,
+}
+
+impl Host {
+    /// May new servers be placed here?
+    pub fn takes_servers(&self) -> bool {
+        self.disabled.is_none() && !self.forced_down && self.status.reachability == Reachability::Up
+    }
+
+    pub fn is_up(&self) -> bool {
+        !self.forced_down && matches!(self.status.reachability, Reachability::Up | Reachability::Suspect)
+    }
+
+    pub fn usable(&self, class: &str) -> i64 {
+        self.capacity.get(class).map_or(0, Capacity::usable)
+    }
+
+    pub fn traits(&self) -> impl Iterator<Item = &String> {
+        self.status.traits.iter().chain(&self.tags)
+    }
+}
+
+impl Kind for Host {
+    const NAME: &'static str = "host";
+    crate::meta_accessors!();
+
+    fn derive(&self, d: &mut Derived) {
+        d.claim("host-name", &self.meta.name);
+        d.claim("host-number", self.number.to_string());
+    }
+}

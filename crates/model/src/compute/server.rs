@@ -1,0 +1,434 @@
+//! A server: a virtual machine.
+//!
+//! `spec` says what is wanted and is written by the APIs (and by control, when a guest stopped by itself); `status.host` by
+//! placement; `status.observed` by the host's agent, through the link. The generation (`meta.generation`) counts changes that the
+//! agent must act on; `observed.generation` says which of them it has reached.
+//!
+//! ```text
+//! accepted ──placed──> Preparing ──> Running <──> Paused
+//!     │                    │         │   ^  ^───> Suspended
+//!     └─no valid host──> fault       v   │
+//!                                  Stopped ──(shelve)──> no host
+//! any ── spec.run = Deleted ──> Gone ──> deleted (kept without claims until purged)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Host;
+use crate::image::Image;
+use crate::network::Port;
+use crate::{Derived, Id, Kind, Meta};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    pub meta: Meta<Server>,
+    pub spec: ServerSpec,
+    #[serde(default)]
+    pub status: ServerStatus,
+}
+
+/// What the tenant asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerSpec {
+    pub user: String,
+    pub run: Run,
+    pub launch: Launch,
+    /// In the order of the guest's devices.
+    #[serde(default)]
+    pub ports: Vec<Id<Port>>,
+    /// Those of `ports` that existed before and outlive the server; the others go with it.
+    #[serde(default)]
+    pub brought_ports: BTreeSet<Id<Port>>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    #[serde(default)]
+    pub access_ipv4: Option<IpAddr>,
+    #[serde(default)]
+    pub access_ipv6: Option<IpAddr>,
+    #[serde(default)]
+    pub lock: Option<Lock>,
+    #[serde(default)]
+    pub wish: PlacementWish,
+    #[serde(default)]
+    pub availability: Availability,
+    /// Counts hard and soft reboots asked for; a higher count than the agent's makes it reboot once.
+    #[serde(default)]
+    pub hard_reboots: u64,
+    #[serde(default)]
+    pub soft_reboots: u64,
+    /// A higher number makes the agent throw the root disk away and build it anew from `launch.image` (rebuild).
+    #[serde(default)]
+    pub incarnation: u64,
+    #[serde(default)]
+    pub rescue: Option<Rescue>,
+    #[serde(default)]
+    pub resize: Option<Resize>,
+    /// Names that the caller gave to devices, for the guest to find them by.
+    #[serde(default)]
+    pub port_tags: BTreeMap<Id<Port>, String>,
+    /// The verb that was asked last: on the way there, APIs name it.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+    /// An administrator's word about its state, good until the next verb.
+    #[serde(default)]
+    pub reset: Option<Reset>,
+}
+
+/// A verb, and what it was asked of. Never cleared: it is over when the agent has settled at `generation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub verb: Verb,
+    /// The state it was asked in, which APIs show until it is over.
+    pub was: VmState,
+    pub generation: u64,
+}
+
+/// What can be asked of a server and takes its host some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    Create,
+    Start,
+    Stop,
+    SoftReboot,
+    HardReboot,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
+    Rebuild,
+    Resize,
+    RevertResize,
+    Rescue,
+    Unrescue,
+    Shelve,
+    Offload,
+    Unshelve,
+    Delete,
+}
+
+/// The states between verbs, in the words of compute APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    Building,
+    Active,
+    Paused,
+    Suspended,
+    Stopped,
+    Rescued,
+    /// Changed in size; to be confirmed or reverted.
+    Resized,
+    Shelved,
+    ShelvedOffloaded,
+    Error,
+    Deleted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    pub to: VmState,
+    /// It counts while the server's generation is this one.
+    pub generation: u64,
+}
+
+/// The state that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Run {
+    Running,
+    Stopped,
+    Paused,
+    Suspended,
+    /// Off, disk kept on the host.
+    Shelved,
+    /// Off and on no host; the disk is the image named in `launch.shelved_image`.
+    Offloaded,
+    Deleted,
+}
+
+/// What it takes to start it. Copies of flavor and key, so that later changes of those do not change this server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    pub flavor: FlavorCopy,
+    pub image: Option<Id<Image>>,
+    /// Set while shelved: the snapshot that unshelving starts from.
+    #[serde(default)]
+    pub shelved_image: Option<Id<Image>>,
+    #[serde(default)]
+    pub boot: BootDisk,
+    pub hostname: String,
+    #[serde(default)]
+    pub key_name: Option<String>,
+    #[serde(default)]
+    pub public_key: Option<String>,
+    /// As the caller sent it: base64.
+    #[serde(default)]
+    pub user_data: Option<String>,
+    #[serde(default)]
+    pub config_drive: bool,
+    #[serde(default)]
+    pub admin_password: Option<String>,
+    /// Injected files: path -> base64 content.
+    #[serde(default)]
+    pub personality: BTreeMap<String, String>,
+    /// Created together: reservation id and index.
+    #[serde(default)]
+    pub reservation: String,
+    #[serde(default)]
+    pub launch_index: u32,
+    #[serde(default)]
+    pub trusted_certs: Option<Vec<String>>,
+    /// Partition and file system of the root disk are left as the image has them (`OS-DCF:diskConfig: MANUAL`).
+    #[serde(default)]
+    pub manual_disk: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BootDisk {
+    /// A disk on the host, made from the image.
+    #[default]
+    Local,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlavorCopy {
+    pub id: String,
+    pub name: String,
+    pub vcpus: u32,
+    pub ram_mib: u64,
+    /// 0: as large as the image.
+    pub disk_gib: u64,
+    #[serde(default)]
+    pub ephemeral_gib: u64,
+    #[serde(default)]
+    pub swap_mib: u64,
+    #[serde(default)]
+    pub rxtx_factor: f64,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub extra_specs: BTreeMap<String, String>,
+}
+
+impl FlavorCopy {
+    /// What one server of this flavor takes from its host, by resource class.
+    pub fn resources(&self) -> [(&'static str, i64); 3] {
+        let disk = self.disk_gib + self.ephemeral_gib + self.swap_mib.div_ceil(1024);
+        [("VCPU", i64::from(self.vcpus)), ("MEMORY_MB", self.ram_mib as i64), ("DISK_GB", disk as i64)]
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    pub by_admin: bool,
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Where the caller wants it, and with or without whom.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlacementWish {
+    pub zone: Option<String>,
+    /// Exactly this host, checked like any other (`requested_destination`).
+    pub host: Option<String>,
+    /// This host, unchecked (`az:host` of an administrator).
+    pub forced_host: Option<String>,
+    /// Id of a server group.
+    pub group: Option<String>,
+    pub same_host: BTreeSet<String>,
+    pub different_host: BTreeSet<String>,
+    /// Hints as given, for the answer of APIs that show them.
+    pub hints: BTreeMap<String, serde_json::Value>,
+    /// Hosts that already failed this server, so that another is tried.
+    pub avoid: BTreeSet<String>,
+}
+
+/// What happens when its host dies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    #[default]
+    None,
+    Ha,
+    Ft,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rescue {
+    pub image: Option<Id<Image>>,
+    pub admin_password: String,
+}
+
+/// A resize that waits to be confirmed or reverted. While it does, the host is charged for both sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resize {
+    pub from: FlavorCopy,
+    pub from_host: Option<Id<Host>>,
+    pub was: Run,
+    pub state: ResizeState,
+    pub since: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeState {
+    /// The server is being changed to `launch.flavor`.
+    Changing,
+    /// It runs with `launch.flavor`; confirm or revert.
+    WaitsForConfirm,
+    /// It is being changed back.
+    Reverting,
+}
+
+/// What we know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerStatus {
+    /// Written by placement. None: not placed (yet, or offloaded).
+    pub host: Option<Id<Host>>,
+    pub fault: Option<Fault>,
+    pub observed: Observed,
+    pub timeline: Timeline,
+    /// Set when it is gone; the document then claims nothing and is purged later.
+    pub deleted: Option<Timestamp>,
+}
+
+/// Written from the agent's reports.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observed {
+    pub generation: u64,
+    pub phase: Phase,
+    pub since: Option<Timestamp>,
+    pub incarnation: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// No report yet for this assignment.
+    #[default]
+    Unknown,
+    /// Disks and network are being made; the text says which step.
+    Preparing(String),
+    Running,
+    Paused,
+    Suspended,
+    Stopped(StopReason),
+    /// The agent could not do what was asked; it says what and why, and does not try again for this generation.
+    Failed(String),
+    /// Nothing of it is left on the host.
+    Gone,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// It was asked for.
+    #[default]
+    Asked,
+    GuestShutdown,
+    GuestPanic,
+    /// The process ended: signal or error text.
+    Killed(String),
+}
+
+/// Why the last thing asked for did not happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    pub code: u16,
+    pub message: String,
+    #[serde(default)]
+    pub details: String,
+    pub at: Timestamp,
+}
+
+/// When what happened, for the first start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timeline {
+    pub placed: Option<Timestamp>,
+    pub network_ready: Option<Timestamp>,
+    pub started: Option<Timestamp>,
+    pub launched: Option<Timestamp>,
+}
+
+impl Server {
+    /// Notes a verb: the next generation is about it.
+    pub fn ask(&mut self, verb: Verb, was: VmState) {
+        self.meta.generation += 1;
+        self.spec.asked = Some(Asked { verb, was, generation: self.meta.generation });
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.status.deleted.is_none()
+    }
+
+    /// The agent has done what the newest generation asks for, or given up on it.
+    pub fn is_settled(&self) -> bool {
+        self.status.observed.generation == self.meta.generation
+            && !matches!(self.status.observed.phase, Phase::Unknown | Phase::Preparing(_))
+    }
+
+    /// What this server takes from its host now, by resource class.
+    pub fn charges(&self) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + '_ {
+        let now = self.status.host.iter().flat_map(|host| charge(host, &self.spec.launch.flavor));
+        let before = self.spec.resize.iter().flat_map(move |resize| {
+            let host = resize.from_host.as_ref().or(self.status.host.as_ref());
+            host.into_iter().flat_map(|host| charge(host, &resize.from))
+        });
+        now.chain(before)
+    }
+}
+
+fn charge<'a>(host: &'a Id<Host>, flavor: &'a FlavorCopy) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + 'a {
+    flavor.resources().into_iter().filter(|(_, amount)| *amount > 0).map(|(class, amount)| (host.clone(), class, amount))
+}
+
+impl Kind for Server {
+    const NAME: &'static str = "server";
+    crate::meta_accessors!();
+
+    /// Indexes: `project`, `host`, `unplaced`, `image`. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
+    fn derive(&self, d: &mut Derived) {
+        let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
+        if !self.is_live() {
+            d.index("deleted", project);
+            return;
+        }
+        d.index("project", project);
+        d.tally("instances", project, 1);
+        let flavor = &self.spec.launch.flavor;
+        let larger = self.spec.resize.as_ref().map_or(flavor.clone(), |r| FlavorCopy {
+            vcpus: flavor.vcpus.max(r.from.vcpus),
+            ram_mib: flavor.ram_mib.max(r.from.ram_mib),
+            ..flavor.clone()
+        });
+        d.tally("cores", project, i64::from(larger.vcpus));
+        d.tally("ram", project, larger.ram_mib as i64);
+        match &self.status.host {
+            Some(host) => {
+                d.index("host", host);
+                d.refers(host);
+            }
+            None => d.index("unplaced", "yes"),
+        }
+        for (host, class, amount) in self.charges() {
+            d.tally(class, &host, amount);
+        }
+        if let Some(group) = &self.spec.wish.group {
+            d.index("group", group);
+        }
+    }
+}

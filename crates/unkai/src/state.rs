@@ -1,0 +1,60 @@
+//! The state directory: what is where.
+//!
+//! ```text
+//! DIR/cloud.sqlite     the store               DIR/clouds.yaml, openrc   for clients
+//! DIR/ca.pem, ca.key   the cloud's CA          DIR/images/               bytes of images
+//! DIR/unkai.pid        the running process     DIR/agent/                the host agent's ledger, disks, sockets
+//! DIR/control.sock     for `status` and `why`  DIR/unkai.log             log of a detached process
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+#[derive(Clone)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Opens or creates it; only its owner may list it, clients read single files by name.
+    pub fn create(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(path)
+            .with_context(|| format!("creating the state directory `{}`", path.display()))?;
+        Ok(StateDir(path.canonicalize().with_context(|| format!("resolving `{}`", path.display()))?))
+    }
+
+    pub fn at(path: &Path) -> Self {
+        StateDir(path.to_path_buf())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    pub fn store(&self) -> PathBuf {
+        self.0.join("cloud.sqlite")
+    }
+    pub fn pid(&self) -> PathBuf {
+        self.0.join("unkai.pid")
+    }
+    pub fn log(&self) -> PathBuf {
+        self.0.join("unkai.log")
+    }
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+    pub fn agent(&self) -> PathBuf {
+        self.0.join("agent")
+    }
+    pub fn ca(&self) -> PathBuf {
+        self.0.join("ca.pem")
+    }
+    pub fn clouds_yaml(&self) -> PathBuf {
+        self.0.join("clouds.yaml")
+    }
+    pub fn openrc(&self) -> PathBuf {
+        self.0.join("openrc")
+    }
+}

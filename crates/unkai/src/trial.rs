@@ -1,0 +1,90 @@
+//! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use unkai_host::{Agent, AgentConfig, Dial, External};
+use unkai_link::tls;
+use unkai_model::identity::Project;
+use unkai_model::network::{Network, Segment};
+use unkai_network::{Refusal, verbs};
+use unkai_store::{Store, Tx};
+
+use crate::cli::UpArgs;
+use crate::controller::Running;
+use crate::state::StateDir;
+
+/// Name of the external network, and of the physical network behind it.
+pub const EXTERNAL: &str = "public";
+
+/// Makes the external network the first time. Afterwards it belongs to the operators.
+pub async fn external_network(store: &Store, cidr: &str) -> Result<()> {
+    let cidr = parse(cidr)?;
+    let made = store.transact(move |tx| {
+        let present = tx.by_index::<Network>("external", "yes").next().is_some();
+        if present { Ok(()) } else { make_external(tx, cidr) }
+    });
+    made.await.map_err(|refusal: Refusal| anyhow::anyhow!("making the external network: {refusal}"))
+}
+
+fn make_external(tx: &mut Tx, cidr: IpNet) -> Result<(), Refusal> {
+    // The network belongs to the administrator's project, as if made by hand.
+    let project = tx.all::<Project>().find(|project| project.meta.name == "admin").map(|project| project.meta.id.clone());
+    let network = verbs::create_network(
+        tx,
+        &verbs::NetworkRequest {
+            name: EXTERNAL.into(),
+            external: true,
+            is_default: true,
+            segment: verbs::SegmentWish::Exactly(Segment::Flat { physical: EXTERNAL.into() }),
+            ..verbs::NetworkRequest::new(project.clone())
+        },
+    )?;
+    verbs::create_subnet(
+        tx,
+        &verbs::SubnetRequest {
+            name: format!("{EXTERNAL}-subnet"),
+            cidr: Some(cidr),
+            enable_dhcp: false,
+            ..verbs::SubnetRequest::on(network.meta.id.clone(), project, if cidr.addr().is_ipv4() { 4 } else { 6 })
+        },
+    )?;
+    Ok(())
+}
+
+fn parse(cidr: &str) -> Result<IpNet> {
+    cidr.parse::<IpNet>().map(|net| net.trunc()).with_context(|| format!("`{cidr}` is not a network"))
+}
+
+/// Starts the agent. It dials the controller's port as any other agent would.
+pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) -> Result<()> {
+    let host = unkai_host::host_id(&state.agent())?;
+    let (authority, name, address) = (controller.authority.clone(), host.clone(), controller.address);
+    let dial = Dial {
+        address: loopback_of(address),
+        server_name: "localhost".into(),
+        // A fresh certificate for each connection: nothing to renew.
+        identity: Box::new(move || tls::agent(authority.certificate(), authority.issue_host(name.as_str())?)),
+    };
+    let config = AgentConfig {
+        dir: state.agent(),
+        netns: args.netns.clone(),
+        underlay: None,
+        externals: vec![External { physical: EXTERNAL.into(), device: args.external_device.clone(), addresses: vec![host_address(&args.external)?] }],
+    };
+    let agent = Agent::open(host, config).await?;
+    tokio::spawn(agent.run(dial));
+    Ok(())
+}
+
+fn loopback_of(address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() { (IpAddr::from([127, 0, 0, 1]), address.port()).into() } else { address }
+}
+
+/// The first address of the network, with its prefix length: this machine's, and the gateway of the subnet.
+fn host_address(cidr: &str) -> Result<String> {
+    let cidr = parse(cidr)?;
+    let first = cidr.hosts().next().context("the external network has no addresses")?;
+    Ok(format!("{first}/{}", cidr.prefix_len()))
+}

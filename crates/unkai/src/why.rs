@@ -1,0 +1,114 @@
+//! `unkai status` and `unkai why`: what is, and why, in words. Pure functions of a view.
+
+use std::fmt::Write;
+
+use unkai_control::placement;
+use unkai_model::compute::{Host, Server};
+use unkai_model::image::Image;
+use unkai_model::network::{FloatingIp, Network, Port, Router};
+use unkai_model::{Id, Kind, Timestamp};
+use unkai_store::View;
+
+/// The path on the local socket.
+pub fn path(id: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let escaped: String = id.bytes().map(|b| if safe(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect();
+    format!("/why/{escaped}")
+}
+
+pub fn status(view: &View, url: &str) -> String {
+    let mut out = format!("cloud     {url}  (revision {})\n", view.revision());
+    for host in view.all::<Host>() {
+        let id = host.meta.id.as_str();
+        let used = |class: &'static str| format!("{} of {}", view.tally(class, id), host.usable(class));
+        let _ = writeln!(
+            out,
+            "host      {}  {:?}  {}  processors {}  memory {} MiB  disk {} GiB",
+            host.meta.name,
+            host.status.reachability,
+            host.status.hypervisor,
+            used("VCPU"),
+            used("MEMORY_MB"),
+            used("DISK_GB")
+        );
+    }
+    let live: Vec<_> = view.all::<Server>().filter(|server| server.is_live()).collect();
+    let _ = writeln!(out, "servers   {}", live.len());
+    for server in live.iter().take(20) {
+        let _ = writeln!(out, "  {}  {}  {:?}", server.meta.id, server.meta.name, server.status.observed.phase);
+    }
+    let counts = [("networks", view.count::<Network>()), ("ports", view.count::<Port>()), ("routers", view.count::<Router>())];
+    for (name, count) in counts {
+        let _ = writeln!(out, "{name:<9} {count}");
+    }
+    let _ = writeln!(out, "images    {}", view.count::<Image>());
+    out
+}
+
+/// Everything known about the resource with this id or, for servers, name.
+pub fn explain(view: &View, id: &str) -> String {
+    let named = view.all::<Server>().find(|server| server.meta.id.as_str() == id || server.meta.name == id);
+    if let Some(server) = named {
+        return explain_server(view, &server);
+    }
+    let mut out = String::new();
+    show::<Host>(view, id, &mut out);
+    show::<Image>(view, id, &mut out);
+    show::<Network>(view, id, &mut out);
+    show::<Port>(view, id, &mut out);
+    show::<Router>(view, id, &mut out);
+    show::<FloatingIp>(view, id, &mut out);
+    if out.is_empty() {
+        out = format!("nothing here has the id or name {id}\n");
+    }
+    out
+}
+
+fn show<K: Kind>(view: &View, id: &str, out: &mut String) {
+    let Some(document) = view.get(&Id::<K>::new(id)) else { return };
+    let meta = document.meta();
+    let _ = writeln!(out, "{} {} ({})", K::NOUN, meta.id, meta.name);
+    let _ = writeln!(out, "  created {}, changed {} ({} writes)", meta.created, meta.updated, meta.version);
+    let text = serde_json::to_string_pretty(&*document).unwrap_or_else(|e| e.to_string());
+    let _ = writeln!(out, "{text}");
+}
+
+fn explain_server(view: &View, server: &Server) -> String {
+    let (meta, status) = (&server.meta, &server.status);
+    let mut out = format!("server {} ({})\n", meta.id, meta.name);
+    let _ = writeln!(out, "  wanted    {:?}, generation {}", server.spec.run, meta.generation);
+    let _ = writeln!(out, "  observed  {:?}, generation {}", status.observed.phase, status.observed.generation);
+    match &status.host {
+        Some(host) => {
+            let name = view.get(host).map_or_else(|| host.to_string(), |host| format!("{} ({:?})", host.meta.name, host.status.reachability));
+            let _ = writeln!(out, "  host      {name}");
+        }
+        None if server.is_live() => match placement::explain(view, server) {
+            Ok(host) => drop(writeln!(out, "  host      none yet; it fits on {host}")),
+            Err(none) => drop(writeln!(out, "  host      none: {none}")),
+        },
+        None => drop(writeln!(out, "  host      none: deleted")),
+    }
+    if let Some(fault) = &status.fault {
+        let _ = writeln!(out, "  fault     {} (at {})", fault.message, fault.at);
+    }
+    let line = &status.timeline;
+    let accepted = Some(meta.created);
+    for (what, at) in [
+        ("accepted", accepted),
+        ("placed", line.placed),
+        ("network", line.network_ready),
+        ("started", line.started),
+        ("running", line.launched),
+        ("deleted", status.deleted),
+    ] {
+        if let Some(at) = at {
+            let _ = writeln!(out, "  {what:<9} {at}  {}", since(meta.created, at));
+        }
+    }
+    out
+}
+
+fn since(from: Timestamp, to: Timestamp) -> String {
+    format!("+{} ms", to.duration_since(from).as_millis())
+}

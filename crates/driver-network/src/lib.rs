@@ -45,6 +45,8 @@ mod service;
 pub mod spec;
 mod sweep;
 mod sys;
+mod translation;
+mod wire;
 
 pub use driver::{Config, Driver};
 pub use error::{Error, Result};
@@ -53,7 +55,6 @@ pub use mac::Mac;
 pub use port::PortCounters;
 pub use service::{MetadataConnection, Services};
 pub use spec::{
-    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp,
-    GroupSpec, Ipv6Mode, NetworkSpec, Peer, PortSpec, Route, RouterGateway, RouterInterface,
-    RouterSpec, Rule, ServiceSpec, SubnetSpec,
+    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp, GroupSpec, Ipv6Mode, NetworkSpec, Peer,
+    PortSpec, Route, RouterGateway, RouterInterface, RouterSpec, Rule, ServiceSpec, SubnetSpec,
 };

@@ -33,12 +33,7 @@ async fn accept(listener: TcpListener, network_id: String, services: Arc<dyn Ser
             return;
         };
         match listener.accept().await {
-            Ok((stream, peer)) => services.metadata(MetadataConnection {
-                network_id: network_id.clone(),
-                peer,
-                stream,
-                permit,
-            }),
+            Ok((stream, peer)) => services.metadata(MetadataConnection { network_id: network_id.clone(), peer, stream, permit }),
             Err(e) => pause(&e).await,
         }
     }

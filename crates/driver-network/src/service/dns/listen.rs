@@ -12,26 +12,17 @@ use tokio::{
 
 use super::{
     Forwarder,
-    answer::{Outcome, answer, response},
+    answer::{Outcome, answer},
     forward::{Transport, Unanswered},
+    request::datagram,
 };
 use crate::service::Shared;
 
-/// What fits into one UDP answer without EDNS.
-const UDP_SIZE: usize = 512;
 const TCP_CONNECTIONS: usize = 16;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 
-pub async fn serve(
-    udp: Arc<UdpSocket>,
-    tcp: TcpListener,
-    snapshot: Shared,
-    forwarder: Arc<Forwarder>,
-) {
-    tokio::join!(
-        datagrams(udp, &snapshot, &forwarder),
-        connections(tcp, &snapshot, &forwarder)
-    );
+pub async fn serve(udp: Arc<UdpSocket>, tcp: TcpListener, snapshot: Shared, forwarder: Arc<Forwarder>) {
+    tokio::join!(datagrams(udp, &snapshot, &forwarder), connections(tcp, &snapshot, &forwarder));
 }
 
 async fn datagrams(socket: Arc<UdpSocket>, snapshot: &Shared, forwarder: &Arc<Forwarder>) {
@@ -45,7 +36,7 @@ async fn datagrams(socket: Arc<UdpSocket>, snapshot: &Shared, forwarder: &Arc<Fo
             Outcome::Silence => {}
             Outcome::Answer(message) => send(&socket, guest, message).await,
             // Our own names must not wait for the resolvers.
-            forward @ Outcome::Forward { .. } => {
+            forward @ Outcome::Forward(_) => {
                 let (socket, forwarder) = (socket.clone(), forwarder.clone());
                 tokio::spawn(async move {
                     if let Some(message) = complete(forward, &forwarder, Transport::Udp).await {
@@ -58,35 +49,27 @@ async fn datagrams(socket: Arc<UdpSocket>, snapshot: &Shared, forwarder: &Arc<Fo
 }
 
 async fn send(socket: &UdpSocket, guest: SocketAddr, message: Message) {
-    let bytes = match message.to_vec() {
-        Ok(bytes) if bytes.len() <= UDP_SIZE => bytes,
-        Ok(_) => message.truncate().to_vec().unwrap_or_default(),
-        Err(_) => return,
-    };
-    // A guest that is gone misses nothing.
-    let _ = socket.send_to(&bytes, guest).await;
+    if let Some(bytes) = datagram(&message) {
+        // A guest that is gone misses nothing.
+        let _ = socket.send_to(&bytes, guest).await;
+    }
 }
 
 /// Turns any outcome into the message for the guest.
-async fn complete(
-    outcome: Outcome,
-    forwarder: &Forwarder,
-    transport: Transport,
-) -> Option<Message> {
-    let (request, question) = match outcome {
+async fn complete(outcome: Outcome, forwarder: &Forwarder, transport: Transport) -> Option<Message> {
+    let request = match outcome {
         Outcome::Silence => return None,
         Outcome::Answer(message) => return Some(message),
-        Outcome::Forward { request, question } => (request, question),
+        Outcome::Forward(request) => request,
     };
-    Some(match forwarder.ask(&question, transport).await {
-        Ok(mut message) => {
-            message.metadata.id = request.id;
-            message.metadata.recursion_desired = request.recursion_desired;
-            message.metadata.recursion_available = true;
-            message
-        }
-        Err(Unanswered::Refused) => response(&request, Some(&question), ResponseCode::Refused),
-        Err(Unanswered::Failed) => response(&request, Some(&question), ResponseCode::ServFail),
+    let answer = match &request.question {
+        Some(question) => forwarder.ask(question, transport).await,
+        None => Err(Unanswered::Refused),
+    };
+    Some(match answer {
+        Ok(message) => request.adapt(message),
+        Err(Unanswered::Refused) => request.response(ResponseCode::Refused),
+        Err(Unanswered::Failed) => request.response(ResponseCode::ServFail),
     })
 }
 
@@ -103,9 +86,7 @@ async fn connections(listener: TcpListener, snapshot: &Shared, forwarder: &Arc<F
         let (snapshot, forwarder) = (snapshot.clone(), forwarder.clone());
         tokio::spawn(async move {
             let mut stream = stream;
-            while let Ok(Some(())) =
-                timeout(TCP_IDLE, one(&mut stream, &snapshot, &forwarder)).await
-            {}
+            while let Ok(Some(())) = timeout(TCP_IDLE, one(&mut stream, &snapshot, &forwarder)).await {}
             drop(permit);
         });
     }
@@ -120,8 +101,5 @@ async fn one(stream: &mut TcpStream, snapshot: &Shared, forwarder: &Forwarder) -
     let message = complete(outcome, forwarder, Transport::Tcp).await?;
     let bytes = message.to_vec().ok()?;
     let length = u16::try_from(bytes.len()).ok()?;
-    stream
-        .write_all(&[&length.to_be_bytes(), &bytes[..]].concat())
-        .await
-        .ok()
+    stream.write_all(&[&length.to_be_bytes(), &bytes[..]].concat()).await.ok()
 }

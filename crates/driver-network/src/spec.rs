@@ -284,7 +284,7 @@ fn nets_or_addresses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::E
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
     #[test]

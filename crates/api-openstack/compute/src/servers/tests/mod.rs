@@ -1,0 +1,4 @@
+//! The routes of servers, in process: real store, real handlers, control and agent played by the tests.
+
+mod life;
+mod list;

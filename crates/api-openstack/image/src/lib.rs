@@ -15,6 +15,7 @@ mod import;
 mod info;
 mod json;
 mod members;
+mod metadefs;
 mod quota;
 mod schemas;
 mod settings;
@@ -50,6 +51,7 @@ pub fn routes_with(cloud: &Cloud, settings: Settings) -> Routes {
         .merge(image_routes())
         .merge(member_routes())
         .merge(other_routes())
+        .merge(metadefs::routes())
         .fallback(|| async { ApiError::not_found("The resource could not be found.") })
         .map(|router| {
             let router = router.method_not_allowed_fallback(|| async {
@@ -95,6 +97,7 @@ fn other_routes() -> Routes {
         .get("/v2/tasks", import::tasks::list)
         .get("/v2/tasks/{id}", import::tasks::show)
         .get("/v2/schemas/{name}", schemas::show)
+        .get("/v2/schemas/metadefs/{name}", metadefs::schemas::show)
         .get("/v2/info/import", info::import)
         .get("/v2/info/stores", info::stores)
         .get("/v2/info/usage", info::usage)

@@ -94,13 +94,24 @@ pub fn mac(n: u32) -> Mac {
 }
 
 pub fn ip(command: &str) {
-    let output = Command::new("ip").args(command.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(command.split_whitespace())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// In a namespace, waiting for the end; standard output.
 pub fn exec(netns: &str, command: &[&str]) -> String {
-    let output = Command::new("ip").args(["netns", "exec", netns]).args(command).output().unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", netns])
+        .args(command)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -124,7 +135,9 @@ impl World {
             ..config
         };
         let metadata = Arc::new(Metadata::default());
-        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone()))).await.unwrap();
+        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone())))
+            .await
+            .unwrap();
         Ok(Self {
             driver,
             config,
@@ -134,7 +147,9 @@ impl World {
 
     /// As after a crash: a new driver that knows nothing.
     pub async fn reopen(&mut self) {
-        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone()))).await.unwrap();
+        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone())))
+            .await
+            .unwrap();
     }
 
     pub fn name(&self, what: &str) -> String {
@@ -289,7 +304,10 @@ impl Guest {
         for (fixed, subnet) in self.spec.fixed_ips.iter().zip(&network.subnets) {
             let net = subnet.cidr.prefix_len();
             let nodad = if fixed.address.is_ipv6() { "nodad" } else { "" };
-            ip(&format!("-n {netns} addr replace {}/{net} dev eth0 {nodad}", fixed.address));
+            ip(&format!(
+                "-n {netns} addr replace {}/{net} dev eth0 {nodad}",
+                fixed.address
+            ));
             if let Some(IpAddr::V4(gateway)) = subnet.gateway {
                 ip(&format!("-n {netns} route add default via {gateway}"));
             }

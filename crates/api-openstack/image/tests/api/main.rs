@@ -7,3 +7,4 @@ mod cloud;
 mod imports;
 mod lists;
 mod members;
+mod metadefs;

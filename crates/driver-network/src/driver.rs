@@ -7,18 +7,15 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
-    Result,
-    names::Names,
-    netns::Netns,
-    network::Network,
-    policy::Groups,
-    router::Router,
+    Error, Result, names::Names, netns::Netns, network::Network, policy::Groups, router::Router,
     service::Services,
 };
 
@@ -64,6 +61,7 @@ pub(crate) struct Inner {
 impl Driver {
     pub async fn open(config: Config, services: Arc<dyn Services>) -> Result<Self> {
         let names = Names::new(&config.prefix)?;
+        load_bridge_filter();
         let dataplane = match &config.dataplane_netns {
             Some(name) => Netns::create(name).await?,
             None => Netns::own()?,
@@ -80,8 +78,35 @@ impl Driver {
         })))
     }
 
+    /// Runs a change to its end even when the caller stops waiting: half of a change is for crashes, not for timeouts.
+    pub(crate) async fn whole<T, W>(&self, work: impl FnOnce(Driver) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        match tokio::spawn(work(self.clone())).await {
+            Ok(result) => result,
+            Err(e) => match e.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Invalid("the runtime is shutting down".into())),
+            },
+        }
+    }
+
     pub(crate) fn groups(&self) -> Groups {
-        self.0.groups.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .groups
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Stateful rules on bridge ports need this part of the kernel. Where it is missing and cannot be loaded, the first
+/// network says so.
+fn load_bridge_filter() {
+    if !Path::new("/proc/sys/net/bridge").exists() {
+        let _ = Command::new("modprobe").arg("br_netfilter").output();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is on this machine under our prefix, whoever made it.
 
+use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use crate::{Driver, Result, names, netns::Netns, sys::Link};
@@ -30,7 +31,9 @@ impl Driver {
             let ports = links.iter().filter(|l| l.name.starts_with(names::TAP));
             found.networks.push(FoundNetwork {
                 id: full_id(bridge, &name[prefix.len()..]),
-                ports: ports.map(|l| full_id(Some(l), &l.name[names::TAP.len()..])).collect(),
+                ports: ports
+                    .map(|l| full_id(Some(l), &l.name[names::TAP.len()..]))
+                    .collect(),
             });
         }
         let prefix = self.0.names.router_prefix();
@@ -53,12 +56,13 @@ impl Driver {
     /// Removes everything under the prefix, and the data-plane namespace if it has a name of its own.
     pub async fn remove_all(&self) -> Result<()> {
         let found = self.inventory().await?;
-        for router in &found.routers {
-            self.remove_router(router).await?;
-        }
-        for network in &found.networks {
-            self.remove_network(&network.id).await?;
-        }
+        let routers = found.routers.iter().map(|id| self.remove_router(id));
+        try_join_all(routers).await?;
+        let networks = found
+            .networks
+            .iter()
+            .map(|network| self.remove_network(&network.id));
+        try_join_all(networks).await?;
         for physical in &found.externals {
             self.remove_external(physical).await?;
         }

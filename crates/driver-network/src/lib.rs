@@ -43,6 +43,7 @@ mod port;
 mod router;
 mod service;
 pub mod spec;
+mod sweep;
 mod sys;
 
 pub use driver::{Config, Driver};
@@ -52,7 +53,7 @@ pub use mac::Mac;
 pub use port::PortCounters;
 pub use service::{MetadataConnection, Services};
 pub use spec::{
-    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp, GroupSpec,
-    Ipv6Mode, NetworkSpec, Peer, PortSpec, Route, RouterGateway, RouterInterface, RouterSpec, Rule, ServiceSpec,
-    SubnetSpec,
+    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp,
+    GroupSpec, Ipv6Mode, NetworkSpec, Peer, PortSpec, Route, RouterGateway, RouterInterface,
+    RouterSpec, Rule, ServiceSpec, SubnetSpec,
 };

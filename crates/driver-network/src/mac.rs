@@ -87,7 +87,13 @@ mod tests {
     fn reads_and_writes_the_usual_form() {
         let mac: Mac = "FA:16:3e:00:1:ff".parse().unwrap();
         assert_eq!(mac.to_string(), "fa:16:3e:00:01:ff");
-        for bad in ["", "fa:16:3e:00:01", "fa:16:3e:00:01:ff:00", "fa:16:3e:00:01:+f", "x"] {
+        for bad in [
+            "",
+            "fa:16:3e:00:01",
+            "fa:16:3e:00:01:ff:00",
+            "fa:16:3e:00:01:+f",
+            "x",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

@@ -72,7 +72,9 @@ pub struct Names {
 impl Names {
     pub fn new(prefix: &str) -> Result<Self> {
         let fits = (1..=5).contains(&prefix.len())
-            && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            && prefix
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !fits {
             return Err(Error::Invalid(format!(
                 "prefix `{prefix}` must be 1 to 5 lower-case letters or digits"
@@ -101,7 +103,9 @@ impl Names {
 
     /// Bridge of a physical name; a name too long for a device is replaced by its hash.
     pub fn external(&self, physical: &str) -> String {
-        let plain = physical.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let plain = physical
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let name = format!("{}{physical}", self.external_prefix());
         if plain && !physical.is_empty() && name.len() <= 15 {
             return name;
@@ -151,9 +155,15 @@ mod tests {
             tap(V7),
         ] {
             assert!(name.len() <= 15, "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+                "{name}"
+            );
         }
-        assert_eq!(Names::new("uk").unwrap().external("physnet1"), "uk-ext-physnet1");
+        assert_eq!(
+            Names::new("uk").unwrap().external("physnet1"),
+            "uk-ext-physnet1"
+        );
         assert!(Names::new("toolong").is_err());
         assert!(Names::new("").is_err());
     }

@@ -66,15 +66,24 @@ impl Netns {
             File::create(&path)?;
             unshare(CloneFlags::CLONE_NEWNET)?;
             let own = Path::new("/proc/thread-self/ns/net");
-            mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+            mount(
+                Some(own),
+                &path,
+                None::<&str>,
+                MsFlags::MS_BIND,
+                None::<&str>,
+            )?;
             Ok(())
         })
         .await
         .map_err(Error::io(format!("create namespace {name}")))?;
-        let made = Self::open(name)?
-            .ok_or_else(|| Error::Invalid(format!("namespace {name} vanished while it was made")))?;
+        let made = Self::open(name)?.ok_or_else(|| {
+            Error::Invalid(format!("namespace {name} vanished while it was made"))
+        })?;
         let links = made.links().await?;
-        links.change(links.by_name("lo").up().build(), "bring up lo").await?;
+        links
+            .change(links.by_name("lo").up().build(), "bring up lo")
+            .await?;
         Ok(made)
     }
 
@@ -154,9 +163,7 @@ impl Netns {
         if let Some(handle) = self.0.handle.get() {
             return Ok(crate::sys::Links::new(handle.clone(), self.name()));
         }
-        let (connection, handle, _) = self
-            .run("open netlink", rtnetlink::new_connection)
-            .await?;
+        let (connection, handle, _) = self.run("open netlink", rtnetlink::new_connection).await?;
         tokio::spawn(connection);
         let handle = self.0.handle.get_or_init(|| handle).clone();
         Ok(crate::sys::Links::new(handle, self.name()))
@@ -174,7 +181,15 @@ fn path(name: &str) -> Result<PathBuf> {
 /// Makes `/run/netns` a shared mount, as iproute2 does, so that a removed name is gone in every mount namespace.
 fn share_run_dir() -> io::Result<()> {
     fs::create_dir_all(RUN)?;
-    let share = || mount(None::<&str>, RUN, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    let share = || {
+        mount(
+            None::<&str>,
+            RUN,
+            None::<&str>,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            None::<&str>,
+        )
+    };
     if share().is_err() {
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(RUN), RUN, None::<&str>, bind, None::<&str>)?;

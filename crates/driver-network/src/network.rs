@@ -4,7 +4,7 @@
 //! the port is up (see [`crate::port`]). Every step looks first, so a run that was cut short is completed by the next.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -12,13 +12,15 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    Driver, Error, Mac, Result, names,
+    Driver, Error, Mac, Result,
     driver::Slot,
     group::Installed,
+    names,
     netns::Netns,
     nft,
     service::{ServiceSet, Snapshot},
     spec::{NetworkSpec, PortSpec, ServiceSpec},
+    sweep::Sweeper,
     sys::{FdbEntry, KernelRoute, Link, Links, VethEnd, Vxlan, sysctl},
 };
 
@@ -31,8 +33,15 @@ pub(crate) struct Network {
     pub bridge: u32,
     /// The namespace was there before this process: connections may be older than what we know.
     pub adopted: bool,
+    /// Everything of `spec` is done.
+    pub complete: bool,
     pub ports: BTreeMap<String, PortSpec>,
+    /// Ports of which everything is done.
+    pub settled: HashSet<String>,
+    /// Ports whose rules were written without connection tracking.
+    pub stateless: HashSet<String>,
     pub groups: HashMap<String, Installed>,
+    pub sweeper: Sweeper,
     pub services: ServiceSet,
     pub router_present: bool,
 }
@@ -49,7 +58,9 @@ impl Network {
 
     pub fn service_addresses(&self) -> Vec<IpAddr> {
         let own = self.spec.service.iter();
-        let mut all: Vec<IpAddr> = own.flat_map(|s| s.addresses.iter().map(IpNet::addr)).collect();
+        let mut all: Vec<IpAddr> = own
+            .flat_map(|s| s.addresses.iter().map(IpNet::addr))
+            .collect();
         all.push(IpAddr::from([169, 254, 169, 254]));
         all
     }
@@ -58,12 +69,28 @@ impl Network {
 impl Driver {
     /// Creates the network on this host, or makes what is there as specified.
     pub async fn apply_network(&self, spec: &NetworkSpec) -> Result<()> {
+        let spec = spec.clone();
+        self.whole(|driver| async move { driver.do_apply_network(&spec).await })
+            .await
+    }
+
+    /// Removes the network from this host with all that is in its namespace.
+    pub async fn remove_network(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.whole(|driver| async move { driver.do_remove_network(&id).await })
+            .await
+    }
+
+    async fn do_apply_network(&self, spec: &NetworkSpec) -> Result<()> {
         let slot = self.0.networks.slot(spec.id.as_str());
         let mut held = slot.lock().await;
         if held.as_ref().is_some_and(|n| !n.netns.is_current()) {
             *held = None;
         }
-        if held.as_ref().is_some_and(|n| *n.spec == *spec) {
+        if held
+            .as_ref()
+            .is_some_and(|n| n.complete && *n.spec == *spec)
+        {
             return Ok(());
         }
         match held.as_mut() {
@@ -75,8 +102,7 @@ impl Driver {
         }
     }
 
-    /// Removes the network from this host with all that is in its namespace.
-    pub async fn remove_network(&self, id: &str) -> Result<()> {
+    async fn do_remove_network(&self, id: &str) -> Result<()> {
         let slot = self.0.networks.slot(id);
         let mut held = slot.lock().await;
         let name = self.0.names.network(id);
@@ -93,12 +119,7 @@ impl Driver {
     /// Deletes the devices rather than waiting for the namespace to die: a guest's tap descriptor keeps it alive.
     pub(crate) async fn empty_and_remove(&self, name: &str) -> Result<()> {
         if let Some(netns) = Netns::open(name)? {
-            let links = netns.links().await?;
-            for link in links.all().await? {
-                if link.name != "lo" {
-                    links.delete_index(link.index, &link.name).await?;
-                }
-            }
+            netns.links().await?.delete_all().await?;
         }
         Netns::remove(name)
     }
@@ -111,17 +132,26 @@ impl Driver {
         let bridge = prepare_bridge(&links, spec).await?;
         prepare_namespace(&netns, spec).await?;
         self.wire(&netns, &links, bridge.index, spec).await?;
-        let router_present = links.all().await?.iter().any(|l| l.name.starts_with(names::LEG));
+        let router_present = links
+            .all()
+            .await?
+            .iter()
+            .any(|l| l.name.starts_with(names::LEG));
         let spec = Arc::new(spec.clone());
         let snapshot = Snapshot::new(spec.clone(), [], router_present);
         let services = ServiceSet::start(self, &netns, snapshot).await?;
+        let sweeper = Sweeper::start(netns.clone(), spec.id.clone());
         Ok(Network {
             netns,
             spec,
             bridge: bridge.index,
             adopted,
+            complete: true,
             ports: BTreeMap::new(),
+            settled: HashSet::new(),
+            stateless: HashSet::new(),
             groups: HashMap::new(),
+            sweeper,
             services,
             router_present,
         })
@@ -129,25 +159,39 @@ impl Driver {
 
     async fn change_network(&self, network: &mut Network, spec: &NetworkSpec) -> Result<()> {
         let old = network.spec.clone();
+        // After a failure it is not known how far we got; then everything is written again.
+        let all = !std::mem::replace(&mut network.complete, false);
         let links = network.netns.links().await?;
         let frame = |s: &NetworkSpec| (s.service.clone(), s.mtu, s.subnets.clone());
-        if frame(&old) != frame(spec) {
+        if all || frame(&old) != frame(spec) {
             network.bridge = prepare_bridge(&links, spec).await?.index;
         }
-        if nft::network::differs(&old, spec) {
+        if all || nft::network::differs(&old, spec) {
             nft::apply(&network.netns, nft::network::batch(spec)).await?;
         }
-        self.wire(&network.netns, &links, network.bridge, spec).await?;
+        self.wire(&network.netns, &links, network.bridge, spec)
+            .await?;
         network.spec = Arc::new(spec.clone());
         network.publish();
-        network.services.listen(&network.netns).await
+        network.services.listen(&network.netns).await?;
+        network.complete = true;
+        Ok(())
     }
 
     /// Addresses of the services and the way to other hosts.
-    async fn wire(&self, netns: &Netns, links: &Links, bridge: u32, spec: &NetworkSpec) -> Result<()> {
+    async fn wire(
+        &self,
+        netns: &Netns,
+        links: &Links,
+        bridge: u32,
+        spec: &NetworkSpec,
+    ) -> Result<()> {
         add_addresses(links, bridge, spec).await?;
         match (&spec.external, spec.vni, self.0.config.underlay) {
-            (Some(physical), _, _) => self.wire_external(netns, links, bridge, spec, physical).await,
+            (Some(physical), _, _) => {
+                self.wire_external(netns, links, bridge, spec, physical)
+                    .await
+            }
             (None, Some(vni), Some(local)) => {
                 let vxlan = Vxlan {
                     vni,
@@ -180,8 +224,14 @@ impl Driver {
         };
         let settled = device.up && device.master == Some(bridge) && device.mtu == spec.mtu;
         if !settled {
-            let message = links.by_index(device.index).alias(kind).mtu(spec.mtu).controller(bridge);
-            links.change(message.up().build(), "attach VXLAN device").await?;
+            let message = links
+                .by_index(device.index)
+                .alias(kind)
+                .mtu(spec.mtu)
+                .controller(bridge);
+            links
+                .change(message.up().build(), "attach VXLAN device")
+                .await?;
             links.set_learning(device.index, false).await?;
         }
         links.set_fdb(device.index, &fdb_of(spec)).await
@@ -198,7 +248,10 @@ impl Driver {
         let outer_name = self.0.names.uplink_outer(&spec.id);
         let outer = self.0.dataplane.links().await?;
         let external = self.external_bridge(physical).await?;
-        let pair = (links.get(names::UPLINK).await?, outer.get(&outer_name).await?);
+        let pair = (
+            links.get(names::UPLINK).await?,
+            outer.get(&outer_name).await?,
+        );
         if pair.0.is_none() || pair.1.is_none() {
             links.delete(names::UPLINK).await?;
             outer.delete(&outer_name).await?;
@@ -224,13 +277,30 @@ pub(crate) fn missing(id: &str) -> Error {
 }
 
 /// Makes a device a port of a bridge and brings it up, if it is not already.
-pub(crate) async fn attach(links: &Links, name: &str, bridge: u32, mtu: u32, alias: &str) -> Result<()> {
+pub(crate) async fn attach(
+    links: &Links,
+    name: &str,
+    bridge: u32,
+    mtu: u32,
+    alias: &str,
+) -> Result<()> {
     let link = links.must(name).await?;
-    if link.up && link.master == Some(bridge) && link.mtu == mtu && link.alias.as_deref() == Some(alias) {
+    if link.up
+        && link.master == Some(bridge)
+        && link.mtu == mtu
+        && link.alias.as_deref() == Some(alias)
+    {
         return Ok(());
     }
-    let message = links.by_index(link.index).alias(alias).mtu(mtu).controller(bridge).up();
-    links.change(message.build(), &format!("attach {name} to its bridge")).await
+    let message = links
+        .by_index(link.index)
+        .alias(alias)
+        .mtu(mtu)
+        .controller(bridge)
+        .up();
+    links
+        .change(message.build(), &format!("attach {name} to its bridge"))
+        .await
 }
 
 async fn prepare_bridge(links: &Links, spec: &NetworkSpec) -> Result<Link> {
@@ -266,8 +336,16 @@ async fn prepare_namespace(netns: &Netns, spec: &NetworkSpec) -> Result<()> {
             for (key, value) in [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")] {
                 sysctl::set(&format!("ipv6/conf/{}/{key}", names::BRIDGE), value, true)?;
             }
-            sysctl::set(&format!("ipv6/conf/{}/disable_ipv6", names::BRIDGE), "0", true)?;
-            sysctl::set(&format!("ipv4/conf/{}/arp_announce", names::BRIDGE), "2", false)?;
+            sysctl::set(
+                &format!("ipv6/conf/{}/disable_ipv6", names::BRIDGE),
+                "0",
+                true,
+            )?;
+            sysctl::set(
+                &format!("ipv4/conf/{}/arp_announce", names::BRIDGE),
+                "2",
+                false,
+            )?;
             nft::run(&batch)
         })
         .await?;
@@ -282,7 +360,11 @@ async fn prepare_namespace(netns: &Netns, spec: &NetworkSpec) -> Result<()> {
 
 async fn add_addresses(links: &Links, bridge: u32, spec: &NetworkSpec) -> Result<()> {
     let metadata: IpNet = METADATA.parse().expect("a constant");
-    let mut wanted: Vec<IpNet> = spec.service.iter().flat_map(|s| s.addresses.clone()).collect();
+    let mut wanted: Vec<IpNet> = spec
+        .service
+        .iter()
+        .flat_map(|s| s.addresses.clone())
+        .collect();
     wanted.push(metadata);
     links.set_addresses(bridge, &wanted).await?;
     // Metadata is answered to every guest, also in subnets where the services have no address.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    nft::group::{has_ports, protocol},
+    nft::group::{has_ports, ports, protocol},
     spec::{Direction, Ethertype, GroupSpec, PortSpec, Rule},
     sys::conntrack::Tuple,
 };
@@ -44,17 +44,25 @@ impl Judge {
         owners.peek().is_none() || owners.any(|port| self.port_may(port, flow, remote, direction))
     }
 
-    fn port_may(&self, port: &PortSpec, flow: &Tuple, remote: IpAddr, direction: Direction) -> bool {
+    fn port_may(
+        &self,
+        port: &PortSpec,
+        flow: &Tuple,
+        remote: IpAddr,
+        direction: Direction,
+    ) -> bool {
         if !port.port_security {
             return true;
         }
-        port.security_groups.iter().any(|id| match self.groups.get(id) {
-            None => true,
-            Some(group) => group
-                .rules
-                .iter()
-                .any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
-        })
+        port.security_groups
+            .iter()
+            .any(|id| match self.groups.get(id) {
+                None => true,
+                Some(group) => group
+                    .rules
+                    .iter()
+                    .any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
+            })
     }
 
     fn matches(&self, rule: &Rule, flow: &Tuple, remote: IpAddr) -> bool {
@@ -64,8 +72,12 @@ impl Judge {
         };
         rule.ethertype == family
             && rule.remote_prefix.is_none_or(|net| net.contains(&remote))
-            && rule.remote_group.as_ref().is_none_or(|id| self.member(id, remote))
-            && protocol(rule).is_none_or(|number| number == flow.protocol && details(rule, number, flow))
+            && rule
+                .remote_group
+                .as_ref()
+                .is_none_or(|id| self.member(id, remote))
+            && protocol(rule)
+                .is_none_or(|number| number == flow.protocol && details(rule, number, flow))
     }
 
     fn member(&self, group: &str, address: IpAddr) -> bool {
@@ -81,7 +93,10 @@ fn always(flow: &Tuple) -> bool {
 
 fn owns(port: &PortSpec, address: IpAddr) -> bool {
     port.fixed_ips.iter().any(|ip| ip.address == address)
-        || port.allowed_address_pairs.iter().any(|pair| pair.address.contains(&address))
+        || port
+            .allowed_address_pairs
+            .iter()
+            .any(|pair| pair.address.contains(&address))
         || address == IpAddr::V6(port.mac.link_local())
 }
 
@@ -90,12 +105,10 @@ fn details(rule: &Rule, number: u8, flow: &Tuple) -> bool {
         return rule.port_min.is_none_or(|t| t == u16::from(kind))
             && rule.port_max.is_none_or(|c| c == u16::from(code));
     }
-    if !has_ports(number) {
-        return true;
+    match ports(rule).filter(|_| has_ports(number)) {
+        Some((low, high)) => (low..=high).contains(&flow.destination_port),
+        None => true,
     }
-    let low = rule.port_min.unwrap_or(0);
-    let high = rule.port_max.unwrap_or(u16::MAX).max(low);
-    (low..=high).contains(&flow.destination_port)
 }
 
 #[cfg(test)]
@@ -166,7 +179,10 @@ mod tests {
                     "in",
                     vec![
                         rule("ingress", r#","protocol":6,"port_min":22,"port_max":23"#),
-                        rule("ingress", r#","protocol":6,"port_min":80,"remote_prefix":"192.0.2.0/24""#),
+                        rule(
+                            "ingress",
+                            r#","protocol":6,"port_min":443,"remote_prefix":"192.0.2.0/24""#,
+                        ),
                         rule("ingress", r#","remote_group":"friends""#),
                     ],
                     &[],

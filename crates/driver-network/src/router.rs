@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Router {
     netns: Netns,
     spec: RouterSpec,
+    /// Everything of `spec` is done.
+    complete: bool,
     /// IPv6 router advertisements, one task per interface.
     advertising: BTreeMap<String, (RouterInterface, Task)>,
 }
@@ -29,12 +31,28 @@ pub(crate) struct Router {
 impl Driver {
     /// Creates the router on this host, or makes what is there as specified. Its networks must have been applied.
     pub async fn apply_router(&self, spec: &RouterSpec) -> Result<()> {
+        let spec = spec.clone();
+        self.whole(|driver| async move { driver.do_apply_router(&spec).await })
+            .await
+    }
+
+    /// Removes the router from this host; its networks stay.
+    pub async fn remove_router(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.whole(|driver| async move { driver.do_remove_router(&id).await })
+            .await
+    }
+
+    async fn do_apply_router(&self, spec: &RouterSpec) -> Result<()> {
         let slot = self.0.routers.slot(&spec.id);
         let mut held = slot.lock().await;
         if held.as_ref().is_some_and(|r| !r.netns.is_current()) {
             *held = None;
         }
         let old = held.as_ref().map(|r| r.spec.clone());
+        let complete = held
+            .as_mut()
+            .is_some_and(|r| std::mem::replace(&mut r.complete, false));
         let netns = match &*held {
             Some(router) => router.netns.clone(),
             None => self.prepare_router(spec).await?,
@@ -44,36 +62,49 @@ impl Driver {
         let mut announce = Vec::new();
         for interface in &spec.interfaces {
             let new = self.join_network(&netns, &links, spec, interface).await?;
-            announce.extend(new.into_iter().map(|net| (names::interface(&interface.port_id), interface.mac, net)));
+            announce.extend(
+                new.into_iter()
+                    .map(|net| (names::interface(&interface.port_id), interface.mac, net)),
+            );
         }
         if let Some(gateway) = &spec.gateway {
             let new = self.join_external(&netns, &links, spec, gateway).await?;
-            announce.extend(new.into_iter().map(|net| (names::GATEWAY.to_owned(), gateway.mac, net)));
+            announce.extend(
+                new.into_iter()
+                    .map(|net| (names::GATEWAY.to_owned(), gateway.mac, net)),
+            );
         }
-        if old.as_ref().is_none_or(|old| nat_differs(old, spec)) {
+        if !complete || old.as_ref().is_none_or(|old| nat_differs(old, spec)) {
             nft::apply(&netns, nft::router::batch(spec)).await?;
-            cut_translated(&netns, old.as_ref(), spec).await?;
+            cut_translated(&netns, old.as_ref().filter(|_| complete), spec).await?;
         }
-        for route in links.set_routes(&routes_of(spec)).await? {
+        let gateway_index = links.get(names::GATEWAY).await?.map(|l| l.index);
+        for route in links.set_routes(&routes_of(spec, gateway_index)).await? {
             tracing::warn!(router = spec.id, ?route, "route refused");
         }
         self.announce(&netns, announce).await;
         let router = held.get_or_insert_with(|| Router {
             netns: netns.clone(),
             spec: spec.clone(),
+            complete: false,
             advertising: BTreeMap::new(),
         });
         router.spec = spec.clone();
         self.advertise(router).await?;
         for left in old.iter().flat_map(|old| &old.interfaces) {
-            if !spec.interfaces.iter().any(|i| i.network_id == left.network_id) {
+            if !spec
+                .interfaces
+                .iter()
+                .any(|i| i.network_id == left.network_id)
+            {
                 self.router_left(&left.network_id).await?;
             }
         }
+        router.complete = true;
         Ok(())
     }
 
-    pub async fn remove_router(&self, id: &str) -> Result<()> {
+    async fn do_remove_router(&self, id: &str) -> Result<()> {
         let slot = self.0.routers.slot(id);
         let mut held = slot.lock().await;
         let old = held.take();
@@ -129,9 +160,14 @@ impl Driver {
     ) -> Result<Vec<IpNet>> {
         let slot = self.network_slot(&interface.network_id);
         let mut held = slot.lock().await;
-        let network = held.as_mut().ok_or_else(|| missing(&interface.network_id))?;
+        let network = held
+            .as_mut()
+            .ok_or_else(|| missing(&interface.network_id))?;
         let there = network.netns.links().await?;
-        let (leg, name) = (names::leg(&interface.port_id), names::interface(&interface.port_id));
+        let (leg, name) = (
+            names::leg(&interface.port_id),
+            names::interface(&interface.port_id),
+        );
         if links.get(&name).await?.is_none() || there.get(&leg).await?.is_none() {
             links.delete(&name).await?;
             there.delete(&leg).await?;
@@ -146,9 +182,24 @@ impl Driver {
             network.router_present = true;
             network.publish();
         }
-        attach(&there, &leg, network.bridge, network.spec.mtu, &interface.port_id).await?;
+        attach(
+            &there,
+            &leg,
+            network.bridge,
+            network.spec.mtu,
+            &interface.port_id,
+        )
+        .await?;
         let addresses = &interface.addresses;
-        settle(links, &name, interface.mac, network.spec.mtu, spec.admin_state_up, addresses).await
+        settle(
+            links,
+            &name,
+            interface.mac,
+            network.spec.mtu,
+            spec.admin_state_up,
+            addresses,
+        )
+        .await
     }
 
     async fn join_external(
@@ -173,19 +224,36 @@ impl Driver {
         }
         attach(&outer, &leg, bridge, gateway.mtu, &gateway.port_id).await?;
         let mut addresses = gateway.addresses.clone();
-        addresses.extend(spec.floating_ips.iter().map(|f| IpNet::from(IpAddr::V4(f.floating))));
-        settle(links, names::GATEWAY, gateway.mac, gateway.mtu, spec.admin_state_up, &addresses).await
+        addresses.extend(
+            spec.floating_ips
+                .iter()
+                .map(|f| IpNet::from(IpAddr::V4(f.floating))),
+        );
+        settle(
+            links,
+            names::GATEWAY,
+            gateway.mac,
+            gateway.mtu,
+            spec.admin_state_up,
+            &addresses,
+        )
+        .await
     }
 
     /// Starts and stops advertisements so that every interface has one sender.
     async fn advertise(&self, router: &mut Router) -> Result<()> {
         let wanted: BTreeMap<&str, &RouterInterface> = match router.spec.admin_state_up {
-            true => router.spec.interfaces.iter().map(|i| (i.port_id.as_str(), i)).collect(),
+            true => router
+                .spec
+                .interfaces
+                .iter()
+                .map(|i| (i.port_id.as_str(), i))
+                .collect(),
             false => BTreeMap::new(),
         };
-        router
-            .advertising
-            .retain(|id, (running, task)| wanted.get(id.as_str()) == Some(&&*running) && !task.is_over());
+        router.advertising.retain(|id, (running, task)| {
+            wanted.get(id.as_str()) == Some(&&*running) && !task.is_over()
+        });
         for (id, interface) in wanted {
             let has_v6 = interface.addresses.iter().any(|net| net.addr().is_ipv6());
             if !has_v6 || router.advertising.contains_key(id) {
@@ -196,8 +264,16 @@ impl Driver {
                 continue;
             };
             let device = names::interface(id);
-            let task = ra::start(&router.netns, &device, ra::Sender::router(interface), snapshot).await?;
-            router.advertising.insert(id.to_owned(), (interface.clone(), task));
+            let task = ra::start(
+                &router.netns,
+                &device,
+                ra::Sender::router(interface),
+                snapshot,
+            )
+            .await?;
+            router
+                .advertising
+                .insert(id.to_owned(), (interface.clone(), task));
         }
         Ok(())
     }
@@ -224,7 +300,10 @@ impl Driver {
             })
             .await;
         if let Err(e) = sent {
-            tracing::warn!(error = &e as &dyn std::error::Error, "addresses not announced");
+            tracing::warn!(
+                error = &e as &dyn std::error::Error,
+                "addresses not announced"
+            );
         }
     }
 
@@ -250,7 +329,11 @@ async fn look_for_routers(network: &mut Network) -> Result<()> {
 
 /// Legs the spec does not name; deleting one end takes the other.
 async fn remove_stale(links: &Links, spec: &RouterSpec) -> Result<()> {
-    let mut wanted: BTreeSet<String> = spec.interfaces.iter().map(|i| names::interface(&i.port_id)).collect();
+    let mut wanted: BTreeSet<String> = spec
+        .interfaces
+        .iter()
+        .map(|i| names::interface(&i.port_id))
+        .collect();
     if spec.gateway.is_some() {
         wanted.insert(names::GATEWAY.to_owned());
     }
@@ -275,7 +358,9 @@ async fn settle(
     if link.mac != Some(mac) || link.mtu != mtu || link.up != up {
         let message = links.by_index(link.index).address(mac.0.to_vec()).mtu(mtu);
         let message = if up { message.up() } else { message.down() };
-        links.change(message.build(), &format!("set up {name}")).await?;
+        links
+            .change(message.build(), &format!("set up {name}"))
+            .await?;
     }
     if !up {
         return Ok(Vec::new());
@@ -285,29 +370,43 @@ async fn settle(
 
 fn nat_differs(old: &RouterSpec, new: &RouterSpec) -> bool {
     let of = |s: &RouterSpec| {
-        let gateway = s.gateway.as_ref().map(|g| (g.addresses.clone(), g.enable_snat));
+        let gateway = s
+            .gateway
+            .as_ref()
+            .map(|g| (g.addresses.clone(), g.enable_snat));
         (s.floating_ips.clone(), gateway)
     };
     of(old) != of(new)
 }
 
 /// Connections keep the translation they began with: those of floating addresses that are gone or moved are deleted.
-async fn cut_translated(netns: &Netns, old: Option<&RouterSpec>, new: &RouterSpec) -> Result<()> {
-    let new: BTreeSet<FloatingIp> = new.floating_ips.iter().copied().collect();
-    let gone: Option<Vec<FloatingIp>> =
-        old.map(|old| old.floating_ips.iter().filter(|f| !new.contains(f)).copied().collect());
+async fn cut_translated(netns: &Netns, old: Option<&RouterSpec>, spec: &RouterSpec) -> Result<()> {
+    let now: BTreeSet<FloatingIp> = spec.floating_ips.iter().copied().collect();
+    let gone: Option<Vec<FloatingIp>> = old.map(|old| {
+        old.floating_ips
+            .iter()
+            .filter(|f| !now.contains(f))
+            .copied()
+            .collect()
+    });
     if gone.as_ref().is_some_and(Vec::is_empty) {
         return Ok(());
     }
+    let own: Vec<IpAddr> = spec
+        .gateway
+        .iter()
+        .flat_map(|g| g.addresses.iter().map(IpNet::addr))
+        .collect();
     netns
         .run("delete translated connections", move || {
             conntrack::retain(|flow| match &gone {
                 Some(gone) => !gone.iter().any(|f| is_of(f, flow)),
-                // A new process does not know what was before: connections that look like a floating address's and
-                // are not one of today's.
+                // A new process does not know what was before: what was translated must be as it would be today.
                 None => {
                     let inward = flow.original.destination != flow.reply.source;
-                    !inward || new.iter().any(|f| is_of(f, flow))
+                    let outward = flow.original.source != flow.reply.destination;
+                    let hidden = own.contains(&flow.reply.destination);
+                    !(inward || outward && !hidden) || now.iter().any(|f| is_of(f, flow))
                 }
             })
         })
@@ -323,7 +422,7 @@ fn is_of(f: &FloatingIp, flow: &conntrack::Flow) -> bool {
     inward || outward
 }
 
-fn routes_of(spec: &RouterSpec) -> Vec<KernelRoute> {
+fn routes_of(spec: &RouterSpec, gateway: Option<u32>) -> Vec<KernelRoute> {
     let mut routes: Vec<KernelRoute> = spec
         .routes
         .iter()
@@ -343,7 +442,8 @@ fn routes_of(spec: &RouterSpec) -> Vec<KernelRoute> {
             routes.push(KernelRoute {
                 destination,
                 via: Some(*hop),
-                device: None,
+                // Says nothing about reach for a global next hop, everything for a link-local one.
+                device: gateway,
             });
         }
     }

@@ -44,6 +44,7 @@ macro_rules! for_each_kind {
             $crate::network::FloatingIp,
             $crate::network::Network,
             $crate::image::ImageTask,
+            $crate::image::MetadefNamespace,
             $crate::network::Port,
             $crate::network::RbacPolicy,
             $crate::network::Router,

@@ -106,9 +106,6 @@ fn explain_server(view: &View, server: &Server) -> String {
             let _ = writeln!(out, "  {what:<9} {at}  {}", since(meta.created, at));
         }
     }
-    for action in unkai_compute::history(view, &meta.id) {
-        let _ = writeln!(out, "  {action}");
-    }
     out
 }
 

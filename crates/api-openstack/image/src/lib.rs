@@ -11,8 +11,13 @@ pub mod bytes;
 mod data;
 mod error;
 mod image;
+mod import;
+mod info;
 mod json;
+mod members;
+mod metadefs;
 mod quota;
+mod schemas;
 mod settings;
 mod versions;
 
@@ -44,6 +49,9 @@ pub fn routes_with(cloud: &Cloud, settings: Settings) -> Routes {
         .public_get("/versions", versions::versions)
         .public_get("/versions/", versions::versions)
         .merge(image_routes())
+        .merge(member_routes())
+        .merge(other_routes())
+        .merge(metadefs::routes())
         .fallback(|| async { ApiError::not_found("The resource could not be found.") })
         .map(|router| {
             let router = router.method_not_allowed_fallback(|| async {
@@ -62,8 +70,35 @@ fn image_routes() -> Routes {
         .get("/v2/images", image::list::list)
         .post("/v2/images", image::create::create)
         .get("/v2/images/{id}", image::show::show)
+        .patch("/v2/images/{id}", image::patch::patch)
         .delete("/v2/images/{id}", image::delete::delete)
+        .put("/v2/images/{id}/tags/{tag}", image::tags::add)
+        .delete("/v2/images/{id}/tags/{tag}", image::tags::remove)
+        .post("/v2/images/{id}/actions/deactivate", image::actions::deactivate)
+        .post("/v2/images/{id}/actions/reactivate", image::actions::reactivate)
         .get("/v2/images/{id}/file", data::download::download)
         .put("/v2/images/{id}/file", data::upload::file)
         .put("/v2/images/{id}/stage", data::upload::stage)
+        .post("/v2/images/{id}/import", import::import)
+        .get("/v2/images/{id}/tasks", import::tasks::of_image)
+}
+
+fn member_routes() -> Routes {
+    Routes::new()
+        .get("/v2/images/{id}/members", members::list)
+        .post("/v2/images/{id}/members", members::create)
+        .get("/v2/images/{id}/members/{member}", members::show)
+        .put("/v2/images/{id}/members/{member}", members::update)
+        .delete("/v2/images/{id}/members/{member}", members::delete)
+}
+
+fn other_routes() -> Routes {
+    Routes::new()
+        .get("/v2/tasks", import::tasks::list)
+        .get("/v2/tasks/{id}", import::tasks::show)
+        .get("/v2/schemas/{name}", schemas::show)
+        .get("/v2/schemas/metadefs/{name}", metadefs::schemas::show)
+        .get("/v2/info/import", info::import)
+        .get("/v2/info/stores", info::stores)
+        .get("/v2/info/usage", info::usage)
 }

@@ -39,7 +39,11 @@ pub fn rules(spec: &GroupSpec) -> String {
     let tail = names::tail(&spec.id, 12);
     let mut batch = declare(&spec.id);
     batch += &format!("flush chain inet uk ge_{tail}\nflush chain inet uk gi_{tail}\n");
-    let mut remotes: Vec<&String> = spec.rules.iter().filter_map(|r| r.remote_group.as_ref()).collect();
+    let mut remotes: Vec<&String> = spec
+        .rules
+        .iter()
+        .filter_map(|r| r.remote_group.as_ref())
+        .collect();
     remotes.sort();
     remotes.dedup();
     for remote in remotes {
@@ -53,9 +57,12 @@ pub fn rules(spec: &GroupSpec) -> String {
                 Direction::Egress => "ge",
                 Direction::Ingress => "gi",
             };
-            expressions(rule)
-                .into_iter()
-                .map(move |e| format!("add rule inet uk {chain}_{} {e} accept\n", names::tail(&spec.id, 12)))
+            expressions(rule).into_iter().map(move |e| {
+                format!(
+                    "add rule inet uk {chain}_{} {e} accept\n",
+                    names::tail(&spec.id, 12)
+                )
+            })
         })
         .collect();
     lines.sort();
@@ -88,13 +95,38 @@ pub fn change_members(id: &str, old: &[IpNet], new: &[IpNet]) -> String {
     batch + &networks(&tail, new)
 }
 
-pub fn remove(id: &str) -> String {
-    let tail = names::tail(id, 12);
-    let mut batch = declare(id);
-    for chain in ["ge", "gi"] {
-        batch += &format!("flush chain inet uk {chain}_{tail}\ndelete chain inet uk {chain}_{tail}\n");
+/// Takes groups' chains and sets away; refused as a whole when anything else still uses one of them.
+pub fn remove(ids: &[String]) -> String {
+    let mut batch = String::new();
+    for id in ids {
+        batch += &declare(id);
+        batch += &declare_members(id);
+    }
+    let chains = || {
+        ids.iter()
+            .flat_map(|id| ["ge", "gi"].map(|c| format!("{c}_{}", names::tail(id, 12))))
+    };
+    let sets = ids
+        .iter()
+        .flat_map(|id| ["m4", "m6", "n4", "n6"].map(|s| format!("{s}_{}", names::tail(id, 12))));
+    // Groups may name each other, so no object is deleted before all rules are gone.
+    for chain in chains() {
+        batch += &format!("flush chain inet uk {chain}\n");
+    }
+    for chain in chains() {
+        batch += &format!("delete chain inet uk {chain}\n");
+    }
+    for set in sets {
+        batch += &format!("delete set inet uk {set}\n");
     }
     batch
+}
+
+/// The destination ports a rule means, if it says any; a single bound stands for itself.
+pub fn ports(rule: &Rule) -> Option<(u16, u16)> {
+    let low = rule.port_min.or(rule.port_max)?;
+    let high = rule.port_max.unwrap_or(low).max(low);
+    Some((low, high))
 }
 
 fn is_host(net: &IpNet) -> bool {
@@ -113,14 +145,21 @@ fn elements(verb: &str, tail: &str, hosts: &[IpNet]) -> String {
     for (set, v4) in [("m4", true), ("m6", false)] {
         let mut of = hosts.iter().filter(|n| n.addr().is_ipv4() == v4).peekable();
         if of.peek().is_some() {
-            batch += &format!("{verb} element inet uk {set}_{tail} {}\n", braces(of.map(IpNet::addr)));
+            batch += &format!(
+                "{verb} element inet uk {set}_{tail} {}\n",
+                braces(of.map(IpNet::addr))
+            );
         }
     }
     batch
 }
 
 fn networks(tail: &str, members: &[IpNet]) -> String {
-    let nets: Vec<IpNet> = members.iter().filter(|n| !is_host(n)).map(IpNet::trunc).collect();
+    let nets: Vec<IpNet> = members
+        .iter()
+        .filter(|n| !is_host(n))
+        .map(IpNet::trunc)
+        .collect();
     let nets = IpNet::aggregate(&nets);
     let mut batch = String::new();
     for (set, v4) in [("n4", true), ("n6", false)] {
@@ -156,7 +195,12 @@ fn expressions(rule: &Rule) -> Vec<String> {
     match &rule.remote_group {
         None => vec![base + &protocol],
         Some(id) => ["m", "n"]
-            .map(|set| format!("{base} {ip} {side} @{set}{digit}_{}{protocol}", names::tail(id, 12)))
+            .map(|set| {
+                format!(
+                    "{base} {ip} {side} @{set}{digit}_{}{protocol}",
+                    names::tail(id, 12)
+                )
+            })
             .into(),
     }
 }
@@ -185,15 +229,8 @@ fn protocol_expression(rule: &Rule) -> String {
                 text += &format!(" {word} {field} {value}");
             }
         }
-    } else if has_ports(number) {
-        match (rule.port_min, rule.port_max) {
-            (None, None) => {}
-            (low, high) => {
-                let low = low.unwrap_or(0);
-                let high = high.unwrap_or(u16::MAX).max(low);
-                text += &format!(" th dport {low}-{high}");
-            }
-        }
+    } else if let Some((low, high)) = ports(rule).filter(|_| has_ports(number)) {
+        text += &format!(" th dport {low}-{high}");
     }
     text
 }
@@ -269,7 +306,8 @@ mod tests {
 
     #[test]
     fn membership_changes_by_element() {
-        let nets = |list: &[&str]| -> Vec<IpNet> { list.iter().map(|n| n.parse().unwrap()).collect() };
+        let nets =
+            |list: &[&str]| -> Vec<IpNet> { list.iter().map(|n| n.parse().unwrap()).collect() };
         let old = nets(&["10.0.0.1/32", "10.0.0.2/32"]);
         let new = nets(&["10.0.0.2/32", "10.0.0.3/32", "10.1.0.0/16"]);
         let batch = change_members("aaaaaaaaaaaa", &old, &new);

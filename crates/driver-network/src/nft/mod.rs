@@ -57,7 +57,9 @@ pub fn run(batch: &str) -> io::Result<Option<String>> {
     if output.status.success() {
         return written.map(|()| None);
     }
-    Ok(Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Ok(Some(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }
 
 /// `{ a, b, c }`

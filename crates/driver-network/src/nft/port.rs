@@ -8,10 +8,7 @@ use std::{
 use ipnet::{IpNet, Ipv6Net};
 
 use super::{braces, group};
-use crate::{
-    Mac, names,
-    spec::PortSpec,
-};
+use crate::{Mac, names, spec::PortSpec};
 
 /// Objects of one port in the tables.
 struct Objects {
@@ -86,7 +83,10 @@ pub fn apply(spec: &PortSpec, stateless: bool) -> String {
         }
         batch += &format!("add rule {chain} jump {always}\n");
         for id in &spec.security_groups {
-            batch += &format!("add rule {chain} jump {direction}_{}\n", names::tail(id, 12));
+            batch += &format!(
+                "add rule {chain} jump {direction}_{}\n",
+                names::tail(id, 12)
+            );
         }
         batch += &format!("add rule {chain} drop\n");
     }
@@ -156,7 +156,10 @@ fn anti_spoof(spec: &PortSpec) -> Vec<String> {
         "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return".into(),
     ]);
     if !v4.is_empty() {
-        rules.push(format!("ether type ip ether saddr . ip saddr {} return", braces(&v4)));
+        rules.push(format!(
+            "ether type ip ether saddr . ip saddr {} return",
+            braces(&v4)
+        ));
     }
     let targets = identities.values().flatten().filter_map(target);
     rules.extend([
@@ -164,8 +167,14 @@ fn anti_spoof(spec: &PortSpec) -> Vec<String> {
         "ether type ip6 icmpv6 type { 134, 137 } drop".into(),
         "ether type ip6 ip6 saddr :: icmpv6 type { 131, 132, 133, 135, 143 } return".into(),
         // The address a neighbour advertisement speaks for comes right after its first eight octets.
-        format!("ether type ip6 icmpv6 type 136 @th,64,128 != {} drop", braces(targets)),
-        format!("ether type ip6 ether saddr . ip6 saddr {} return", braces(&v6)),
+        format!(
+            "ether type ip6 icmpv6 type 136 @th,64,128 != {} drop",
+            braces(targets)
+        ),
+        format!(
+            "ether type ip6 ether saddr . ip6 saddr {} return",
+            braces(&v6)
+        ),
         "drop".into(),
     ]);
     rules
@@ -237,9 +246,9 @@ mod tests {
         assert!(rules.contains(
             "ether saddr . ip saddr { fa:16:3e:00:00:01 . 10.0.0.0/24, fa:16:3e:00:00:02 . 10.9.0.0/16 } return"
         ));
-        assert!(rules.contains(
-            "0x20010db8000100000000000000000000-0x20010db800010000ffffffffffffffff"
-        ));
+        assert!(
+            rules.contains("0x20010db8000100000000000000000000-0x20010db800010000ffffffffffffffff")
+        );
     }
 
     #[test]

@@ -66,7 +66,10 @@ impl Snapshot {
     }
 
     pub fn service_nets(&self) -> impl Iterator<Item = IpNet> {
-        self.network.service.iter().flat_map(|s| s.addresses.iter().copied())
+        self.network
+            .service
+            .iter()
+            .flat_map(|s| s.addresses.iter().copied())
     }
 
     pub fn service_v4(&self) -> impl Iterator<Item = Ipv4Net> {
@@ -136,12 +139,20 @@ impl ServiceSet {
 
     /// One pair of DNS sockets for every address of the services.
     pub async fn listen(&self, netns: &Netns) -> Result<()> {
-        let mut wanted: Vec<IpAddr> = self.snapshot.load().service_nets().map(|n| n.addr()).collect();
+        let mut wanted: Vec<IpAddr> = self
+            .snapshot
+            .load()
+            .service_nets()
+            .map(|n| n.addr())
+            .collect();
         wanted.push(IpAddr::from([169, 254, 169, 254]));
         let missing: Vec<IpAddr> = {
             let mut running = self.dns.lock().unwrap_or_else(PoisonError::into_inner);
             running.retain(|address, task| wanted.contains(address) && !task.is_over());
-            wanted.into_iter().filter(|a| !running.contains_key(a)).collect()
+            wanted
+                .into_iter()
+                .filter(|a| !running.contains_key(a))
+                .collect()
         };
         let started = dns::start(netns, missing, &self.snapshot, &self.forwarder).await?;
         let mut running = self.dns.lock().unwrap_or_else(PoisonError::into_inner);

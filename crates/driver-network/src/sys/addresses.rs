@@ -26,7 +26,8 @@ impl Links {
     pub async fn set_addresses(&self, index: u32, wanted: &[IpNet]) -> Result<Vec<IpNet>> {
         let have = self.address_messages(index).await?;
         for message in &have {
-            let stale = net(message).is_some_and(|net| !is_link_local(&net) && !wanted.contains(&net));
+            let stale =
+                net(message).is_some_and(|net| !is_link_local(&net) && !wanted.contains(&net));
             if stale {
                 self.delete_address(message.clone()).await?;
             }
@@ -42,7 +43,10 @@ impl Links {
     }
 
     async fn add_address(&self, index: u32, net: IpNet) -> Result<bool> {
-        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
+        let mut request = self
+            .handle
+            .address()
+            .add(index, net.addr(), net.prefix_len());
         if net.addr().is_ipv6() {
             // Nobody else can have it: addresses are allocated by the controller.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;

@@ -5,7 +5,12 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use futures_util::StreamExt;
 use futures_util::TryStreamExt;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::{
     AddressFamily,
     neighbour::{
@@ -13,11 +18,6 @@ use rtnetlink::packet_route::{
     },
     route::RouteType,
 };
-use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use futures_util::StreamExt;
 
 use super::Links;
 use crate::{Error, Mac, Result, error::kernel_errno};
@@ -62,10 +62,20 @@ impl Links {
 
     async fn add_fdb(&self, device: u32, entry: &FdbEntry) -> Result<()> {
         // Appending: a MAC may have several hosts (the all-zero one has).
-        let how = if entry.vtep.is_some() { NLM_F_APPEND } else { 0 };
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message(device, entry)));
+        let how = if entry.vtep.is_some() {
+            NLM_F_APPEND
+        } else {
+            0
+        };
+        let mut request =
+            NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message(device, entry)));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | how;
-        let what = || self.on(&format!("add forwarding entry {} to {:?}", entry.mac, entry.vtep));
+        let what = || {
+            self.on(&format!(
+                "add forwarding entry {} to {:?}",
+                entry.mac, entry.vtep
+            ))
+        };
         let mut answers = self
             .handle
             .clone()
@@ -83,7 +93,13 @@ impl Links {
     }
 
     async fn delete_fdb(&self, device: u32, entry: &FdbEntry) -> Result<()> {
-        match self.handle.neighbours().del(message(device, entry)).execute().await {
+        match self
+            .handle
+            .neighbours()
+            .del(message(device, entry))
+            .execute()
+            .await
+        {
             Err(e) if kernel_errno(&e) != Some(libc::ENOENT) => {
                 let what = format!("delete forwarding entry {} to {:?}", entry.mac, entry.vtep);
                 Err(Error::netlink(self.on(&what))(e))
@@ -108,7 +124,9 @@ fn message(device: u32, entry: &FdbEntry) -> NeighbourMessage {
                 IpAddr::V4(a) => NeighbourAddress::Inet(a),
                 IpAddr::V6(a) => NeighbourAddress::Inet6(a),
             };
-            message.attributes.push(NeighbourAttribute::Destination(vtep));
+            message
+                .attributes
+                .push(NeighbourAttribute::Destination(vtep));
             message.header.state = NeighbourState::Permanent;
             NeighbourFlags::Own
         }
@@ -124,8 +142,7 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
     })?;
     if message.header.flags.contains(NeighbourFlags::Own) {
         let vtep = message.attributes.iter().find_map(|a| match a {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+            NeighbourAttribute::Destination(to) => remote(to),
             _ => None,
         });
         return vtep.map(|vtep| FdbEntry {
@@ -135,4 +152,18 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
     }
     let ours = message.header.state == NeighbourState::Noarp;
     ours.then_some(FdbEntry { mac, vtep: None })
+}
+
+/// The family of the message is `bridge`, so the address may come as bare bytes.
+fn remote(address: &NeighbourAddress) -> Option<IpAddr> {
+    match address {
+        NeighbourAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        NeighbourAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        NeighbourAddress::Other(bytes) => match bytes.len() {
+            4 => bytes.first_chunk::<4>().map(|b| IpAddr::from(*b)),
+            16 => bytes.first_chunk::<16>().map(|b| IpAddr::from(*b)),
+            _ => None,
+        },
+        _ => None,
+    }
 }

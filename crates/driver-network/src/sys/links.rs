@@ -3,16 +3,10 @@
 use futures_util::TryStreamExt;
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan,
-    packet_route::link::{
-        InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, Stats64,
-    },
+    packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, Stats64},
 };
 
-use crate::{
-    Error, Mac, Result,
-    error::kernel_errno,
-    netns::Netns,
-};
+use crate::{Error, Mac, Result, error::kernel_errno, netns::Netns};
 
 #[derive(Clone, Debug)]
 pub struct Links {
@@ -76,7 +70,9 @@ impl Links {
         match found {
             Ok(message) => Ok(message.map(read)),
             Err(e) if kernel_errno(&e) == Some(libc::ENODEV) => Ok(None),
-            Err(e) => Err(Error::netlink(self.on(&format!("look for device {name}")))(e)),
+            Err(e) => Err(Error::netlink(self.on(&format!("look for device {name}")))(
+                e,
+            )),
         }
     }
 
@@ -108,6 +104,24 @@ impl Links {
         }
     }
 
+    /// Deletes every device but `lo` in one go: one by one, the kernel waits for all processors after each.
+    pub async fn delete_all(&self) -> Result<()> {
+        const DOOMED: u32 = 0x756e_6b61;
+        let all =
+            || async { Ok::<_, Error>(self.all().await?.into_iter().filter(|l| l.name != "lo")) };
+        for link in all().await? {
+            let message = self.by_index(link.index).link_group(DOOMED).build();
+            // One that went in the meantime (the guest closed its tap) is as good as deleted.
+            let _ = self.change(message, "mark device for deletion").await;
+        }
+        let message = self.by_index(0).link_group(DOOMED).build();
+        let _ = self.handle.link().del_with_message(message).execute().await;
+        for link in all().await? {
+            self.delete_index(link.index, &link.name).await?;
+        }
+        Ok(())
+    }
+
     /// `true` when the device was made, `false` when it was there.
     async fn add(&self, message: LinkMessage, what: &str) -> Result<bool> {
         match self.handle.link().add(message).execute().await {
@@ -129,12 +143,12 @@ impl Links {
             std::net::IpAddr::V4(local) => builder.local(local),
             std::net::IpAddr::V6(local) => builder.local6(local),
         };
-        let message = builder
-            .mtu(vxlan.mtu)
-            .setns_by_fd(inside.raw_fd())
-            .build();
-        self.add(message, &format!("make VXLAN device {} for {}", vxlan.vni, inside.name()))
-            .await
+        let message = builder.mtu(vxlan.mtu).setns_by_fd(inside.raw_fd()).build();
+        self.add(
+            message,
+            &format!("make VXLAN device {} for {}", vxlan.vni, inside.name()),
+        )
+        .await
     }
 
     /// A veth pair: `name` here, `peer` with `peer_mac` in `other`.
@@ -150,8 +164,11 @@ impl Links {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(end.build())))
             .mtu(peer.mtu)
             .build();
-        self.add(message, &format!("make veth pair {name} to {}/{}", other.name(), peer.name))
-            .await
+        self.add(
+            message,
+            &format!("make veth pair {name} to {}/{}", other.name(), peer.name),
+        )
+        .await
     }
 
     /// No learning on a bridge port: its addresses are told, not seen.

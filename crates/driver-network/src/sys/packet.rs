@@ -54,7 +54,10 @@ pub fn only_udp_to(socket: &OwnedFd, port: u16) -> io::Result<()> {
         jf,
         k,
     };
-    use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET};
+    use libc::{
+        BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX,
+        BPF_MSH, BPF_RET,
+    };
     let mut program = [
         step(BPF_LD | BPF_B | BPF_ABS, 0, 0, 23),
         step(BPF_JMP | BPF_JEQ | BPF_K, 0, 6, libc::IPPROTO_UDP as u32),
@@ -93,13 +96,21 @@ pub fn register<T: AsFd + AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
 }
 
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    nix::sys::socket::recv(socket.as_raw_fd(), buffer, nix::sys::socket::MsgFlags::empty())
-        .map_err(Into::into)
+    nix::sys::socket::recv(
+        socket.as_raw_fd(),
+        buffer,
+        nix::sys::socket::MsgFlags::empty(),
+    )
+    .map_err(Into::into)
 }
 
 pub fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<usize> {
-    nix::sys::socket::send(socket.as_raw_fd(), frame, nix::sys::socket::MsgFlags::empty())
-        .map_err(Into::into)
+    nix::sys::socket::send(
+        socket.as_raw_fd(),
+        frame,
+        nix::sys::socket::MsgFlags::empty(),
+    )
+    .map_err(Into::into)
 }
 
 /// "This address is at this MAC", to everybody.
@@ -140,7 +151,12 @@ impl UdpFrame<'_> {
         udp.extend(udp_length.to_be_bytes());
         udp.extend([0, 0]);
         udp.extend(self.payload);
-        let tail = [0, libc::IPPROTO_UDP as u8, (udp_length >> 8) as u8, udp_length as u8];
+        let tail = [
+            0,
+            libc::IPPROTO_UDP as u8,
+            (udp_length >> 8) as u8,
+            udp_length as u8,
+        ];
         let sum = match checksum(&[&ip[12..20], &tail, &udp]) {
             0 => 0xffff,
             sum => sum,
@@ -162,7 +178,10 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {
         for pair in part.chunks(2) {
-            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+            sum += u32::from(u16::from_be_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]));
         }
     }
     while sum > 0xffff {

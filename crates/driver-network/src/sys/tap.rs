@@ -10,7 +10,11 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-nix::ioctl_write_ptr_bad!(tun_set_iff, nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()), libc::ifreq);
+nix::ioctl_write_ptr_bad!(
+    tun_set_iff,
+    nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
+    libc::ifreq
+);
 
 /// Makes the tap in the namespace of the calling thread.
 pub fn open(name: &str) -> io::Result<OwnedFd> {

@@ -98,7 +98,10 @@ async fn remote_prefix_and_remote_group() {
     let network = world.network(1).await;
     let open = world.group(1, &EVERYTHING).await;
     let mut friends = group_spec(3, &[]);
-    let by_prefix = format!("ingress IPv4 proto=6 min=80 max=80 prefix={}", "10.0.1.5/32");
+    let by_prefix = format!(
+        "ingress IPv4 proto=6 min=80 max=80 prefix={}",
+        "10.0.1.5/32"
+    );
     let by_group = format!("ingress IPv4 proto=6 min=81 max=81 group={}", friends.id);
     let some = world.group(2, &[&by_prefix, &by_group]).await;
     let a = world.guest(&network, 5, &[&open]).await;
@@ -137,7 +140,14 @@ async fn taking_a_rule_away_cuts_its_connections_and_no_others() {
     let network = world.network(1).await;
     let open = world.group(1, &EVERYTHING).await;
     let mut some = world
-        .group(2, &["egress IPv4", "ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=6 min=80 max=80"])
+        .group(
+            2,
+            &[
+                "egress IPv4",
+                "ingress IPv4 proto=6 min=22 max=22",
+                "ingress IPv4 proto=6 min=80 max=80",
+            ],
+        )
         .await;
     let client = world.guest(&network, 5, &[&open]).await;
     let server = world.guest(&network, 6, &[&some]).await;
@@ -172,4 +182,62 @@ async fn stateless_groups_ask_for_every_packet() {
     stateless.rules.push(rule("egress IPv4 proto=17"));
     world.driver.apply_group(&stateless).await.unwrap();
     udp_passes(&client.netns, (server.v4(), 6000));
+    // Turned stateful, the answer needs no rule of its own.
+    stateless.rules.pop();
+    stateless.stateful = true;
+    world.driver.apply_group(&stateless).await.unwrap();
+    udp_passes(&client.netns, (server.v4(), 6000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragments_are_judged_as_a_whole() {
+    let world = world!();
+    let network = world.network(1).await;
+    let open = world.group(1, &EVERYTHING).await;
+    let echo = world.group(2, &["ingress IPv4 proto=1 min=8 max=0"]).await;
+    let client = world.guest(&network, 5, &[&open]).await;
+    let server = world.guest(&network, 6, &[&echo]).await;
+    let to = server.v4().to_string();
+    let ping = ["busybox", "ping", "-c", "2", "-W", "2", "-s", "5000", &to];
+    let said = crate::world::exec(&client.netns, &ping);
+    assert!(!said.contains("0 packets received"), "{said}");
+    let udp = [
+        "busybox",
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        "1",
+        "-s",
+        "5000",
+        &client.v4().to_string(),
+    ]
+    .map(str::to_owned);
+    let said = crate::world::exec(&server.netns, &udp.each_ref().map(String::as_str));
+    assert!(said.contains("0 packets received"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_nobody_uses_leave_the_tables() {
+    let world = world!();
+    let network = world.network(1).await;
+    let friends = world.group(3, &[]).await;
+    let some = world
+        .group(2, &[&format!("ingress IPv4 group={}", friends.id)])
+        .await;
+    let guest = world.guest(&network, 5, &[&some]).await;
+    let tables = || crate::world::exec(&world.name("n-000100000001"), &["nft", "list", "ruleset"]);
+    let tail = |id: &str| id[id.len() - 12..].to_owned();
+    assert!(tables().contains(&format!("gi_{}", tail(&some.id))));
+    assert!(tables().contains(&format!("m4_{}", tail(&friends.id))));
+    let mut bare = guest.spec.clone();
+    bare.security_groups.clear();
+    world.driver.apply_port(&bare).await.unwrap();
+    let left = tables();
+    assert!(
+        !left.contains(&tail(&some.id)) && !left.contains(&tail(&friends.id)),
+        "{left}"
+    );
+    world.driver.apply_port(&guest.spec).await.unwrap();
+    assert!(tables().contains(&format!("gi_{}", tail(&some.id))));
 }

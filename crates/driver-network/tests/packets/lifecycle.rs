@@ -19,7 +19,14 @@ async fn a_new_driver_takes_over_without_a_break() {
     outside(&world).await;
     let open = world.group(1, &EVERYTHING).await;
     let some = world
-        .group(2, &["egress IPv4", "ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=6 min=80 max=80"])
+        .group(
+            2,
+            &[
+                "egress IPv4",
+                "ingress IPv4 proto=6 min=22 max=22",
+                "ingress IPv4 proto=6 min=80 max=80",
+            ],
+        )
         .await;
     let network = world.network(1).await;
     let a = world.guest(&network, 5, &[&open]).await;
@@ -41,7 +48,10 @@ async fn a_new_driver_takes_over_without_a_break() {
     assert_eq!(found.networks.len(), 1);
     assert_eq!(found.networks[0].id, network.id);
     assert_eq!(found.networks[0].ports.len(), 2);
-    assert_eq!((found.routers, found.externals), (vec![spec.id.clone()], vec!["ext".to_owned()]));
+    assert_eq!(
+        (found.routers, found.externals),
+        (vec![spec.id.clone()], vec!["ext".to_owned()])
+    );
 
     // While the agent was away the rule for port 80 was taken away. Everything comes in an order that is hard on us:
     // ports before their groups.
@@ -51,7 +61,10 @@ async fn a_new_driver_takes_over_without_a_break() {
     world.driver.apply_network(&network).await.unwrap();
     world.driver.apply_port(&a.spec).await.unwrap();
     world.driver.apply_port(&b.spec).await.unwrap();
-    assert!(still_carries(&mut inside_web), "what is not known denies nothing that is established");
+    assert!(
+        still_carries(&mut inside_web),
+        "what is not known denies nothing that is established"
+    );
     world.driver.apply_group(&open).await.unwrap();
     world.driver.apply_group(&less).await.unwrap();
     world.driver.apply_router(&spec).await.unwrap();
@@ -74,8 +87,16 @@ async fn everything_goes() {
     let spec = router(1, vec![interface(&network, 1, &["10.0.1.1/24"])]);
     world.driver.apply_router(&spec).await.unwrap();
     for _ in 0..2 {
-        world.driver.remove_port(&network.id, &a.spec.id).await.unwrap();
-        assert!(world.driver.inventory().await.unwrap().networks[0].ports.is_empty());
+        world
+            .driver
+            .remove_port(&network.id, &a.spec.id)
+            .await
+            .unwrap();
+        assert!(
+            world.driver.inventory().await.unwrap().networks[0]
+                .ports
+                .is_empty()
+        );
     }
     let tables = exec(&world.name("n-000100000001"), &["nft", "list", "ruleset"]);
     let tail = &a.spec.id[a.spec.id.len() - 10..];
@@ -96,7 +117,10 @@ async fn everything_goes() {
     world.driver.remove_all().await.unwrap();
     let names = Command::new("ip").args(["netns", "list"]).output().unwrap();
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
-    let ours: Vec<&str> = names.lines().filter(|l| l.starts_with(&world.config.prefix)).collect();
+    let ours: Vec<&str> = names
+        .lines()
+        .filter(|l| l.starts_with(&world.config.prefix))
+        .collect();
     assert_eq!(ours.len(), 1, "only the guest's own: {ours:?}");
 }
 
@@ -117,14 +141,28 @@ async fn a_tap_lives_as_long_as_its_descriptor() {
         extra_dhcp_opts: vec![],
         attach: Attach::Tap,
     };
-    assert!(matches!(world.driver.apply_port(&port).await, Err(Error::NoPort(_))));
-    let tap = world.driver.open_port(&port).await.unwrap().expect("a descriptor");
-    assert!(matches!(world.driver.open_port(&port).await, Err(Error::PortBusy(_))));
+    assert!(matches!(
+        world.driver.apply_port(&port).await,
+        Err(Error::NoPort(_))
+    ));
+    let tap = world
+        .driver
+        .open_port(&port)
+        .await
+        .unwrap()
+        .expect("a descriptor");
+    assert!(matches!(
+        world.driver.open_port(&port).await,
+        Err(Error::PortBusy(_))
+    ));
     world.reopen().await;
     world.driver.apply_network(&network).await.unwrap();
     world.driver.apply_port(&port).await.unwrap();
     drop(tap);
-    assert!(matches!(world.driver.apply_port(&port).await, Err(Error::NoPort(_))));
+    assert!(matches!(
+        world.driver.apply_port(&port).await,
+        Err(Error::NoPort(_))
+    ));
     let again = world.driver.open_port(&port).await.unwrap();
     assert!(again.is_some());
     // A network goes although a guest still holds its tap.
@@ -153,7 +191,10 @@ async fn half_made_things_are_completed() {
     // The namespace deleted behind our back: the next apply makes it anew.
     crate::world::ip(&format!("netns del {name}"));
     world.driver.apply_network(&network).await.unwrap();
-    assert_eq!(world.driver.inventory().await.unwrap().networks[0].id, network.id);
+    assert_eq!(
+        world.driver.inventory().await.unwrap().networks[0].id,
+        network.id
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

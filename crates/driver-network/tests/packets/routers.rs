@@ -79,15 +79,22 @@ async fn equal_ranges_with_floating_addresses_at_the_same_time() {
         let guest = world.guest(&network, 5, &[&open]).await;
         let plain = world.guest(&network, 6, &[&open]).await;
         let mut spec = router(n, vec![interface(&network, n, &["172.16.0.1/24"])]);
-        spec.floating_ips.push(floating(&format!("203.0.113.5{n}"), "172.16.0.5"));
+        spec.floating_ips
+            .push(floating(&format!("203.0.113.5{n}"), "172.16.0.5"));
         world.driver.apply_router(&spec).await.unwrap();
         serve_tcp(&guest.netns, 22);
         guests.push((n, guest, plain, spec));
     }
     for (n, guest, plain, _) in &guests {
         // Outward: with the floating address, and hidden behind the router's.
-        assert_eq!(udp_passes(&guest.netns, (address("203.0.113.1"), 7)), format!("203.0.113.5{n}"));
-        assert_eq!(udp_passes(&plain.netns, (address("203.0.113.1"), 7)), format!("203.0.113.1{n}"));
+        assert_eq!(
+            udp_passes(&guest.netns, (address("203.0.113.1"), 7)),
+            format!("203.0.113.5{n}")
+        );
+        assert_eq!(
+            udp_passes(&plain.netns, (address("203.0.113.1"), 7)),
+            format!("203.0.113.1{n}")
+        );
         tcp_passes(&out, (address(&format!("203.0.113.5{n}")), 22));
         // To one's own floating neighbour from inside.
         tcp_passes(&plain.netns, (address(&format!("203.0.113.5{n}")), 22));
@@ -104,10 +111,14 @@ async fn equal_ranges_with_floating_addresses_at_the_same_time() {
     assert!(is_cut(&mut first));
     assert!(still_carries(&mut second));
     tcp_blocked(&out, (address("203.0.113.51"), 22));
-    assert_eq!(udp_passes(&guests[0].1.netns, (address("203.0.113.1"), 7)), "203.0.113.11");
+    assert_eq!(
+        udp_passes(&guests[0].1.netns, (address("203.0.113.1"), 7)),
+        "203.0.113.11"
+    );
 
     // Moved to the other guest of the same network.
-    spec.floating_ips.push(floating("203.0.113.51", "172.16.0.6"));
+    spec.floating_ips
+        .push(floating("203.0.113.51", "172.16.0.6"));
     world.driver.apply_router(&spec).await.unwrap();
     serve_tcp(&guests[0].2.netns, 22);
     tcp_passes(&out, (address("203.0.113.51"), 22));
@@ -190,7 +201,8 @@ async fn ipv6_between_networks_by_advertised_routers() {
     let a = world.guest(&one, 5, &[&open]).await;
     let b = world.guest(&two, 5, &[&open]).await;
     let until = Instant::now() + Duration::from_secs(20);
-    let routed = |netns: &str| exec(netns, &["ip", "-6", "route", "show", "default"]).contains("via fe80::");
+    let routed =
+        |netns: &str| exec(netns, &["ip", "-6", "route", "show", "default"]).contains("via fe80::");
     while Instant::now() < until && !(routed(&a.netns) && routed(&b.netns)) {
         std::thread::sleep(Duration::from_millis(200));
     }

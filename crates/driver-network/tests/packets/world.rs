@@ -1,6 +1,7 @@
 //! A driver of its own, guests, and cleaning up whatever happens.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -93,13 +94,24 @@ pub fn mac(n: u32) -> Mac {
 }
 
 pub fn ip(command: &str) {
-    let output = Command::new("ip").args(command.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(command.split_whitespace())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// In a namespace, waiting for the end; standard output.
 pub fn exec(netns: &str, command: &[&str]) -> String {
-    let output = Command::new("ip").args(["netns", "exec", netns]).args(command).output().unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", netns])
+        .args(command)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -123,7 +135,9 @@ impl World {
             ..config
         };
         let metadata = Arc::new(Metadata::default());
-        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone()))).await.unwrap();
+        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone())))
+            .await
+            .unwrap();
         Ok(Self {
             driver,
             config,
@@ -133,7 +147,9 @@ impl World {
 
     /// As after a crash: a new driver that knows nothing.
     pub async fn reopen(&mut self) {
-        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone()))).await.unwrap();
+        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone())))
+            .await
+            .unwrap();
     }
 
     pub fn name(&self, what: &str) -> String {
@@ -170,14 +186,22 @@ impl World {
     pub async fn plug(&self, network: &NetworkSpec, host: u32, groups: &[&GroupSpec]) -> Guest {
         let n = number(network);
         let netns = self.stranger(&format!("g{n}-{host}"));
+        let mac = mac(n * 256 + host);
         let fixed_ips = network.subnets.iter().map(|subnet| FixedIp {
             subnet_id: subnet.id.clone(),
-            address: subnet.cidr.hosts().nth(host as usize - usize::from(subnet.cidr.addr().is_ipv4())).unwrap(),
+            address: match subnet.cidr.network() {
+                IpAddr::V4(net) => IpAddr::V4(Ipv4Addr::from(u32::from(net) + host)),
+                // What the guest makes of an advertised prefix by itself.
+                IpAddr::V6(net) => {
+                    let low = u128::from(mac.link_local()) & u128::from(u64::MAX);
+                    IpAddr::V6(Ipv6Addr::from(u128::from(net) | low))
+                }
+            },
         });
         let spec = PortSpec {
             id: id(n * 1000 + host),
             network_id: network.id.clone(),
-            mac: mac(n * 256 + host),
+            mac,
             fixed_ips: fixed_ips.collect(),
             allowed_address_pairs: vec![],
             port_security: true,
@@ -266,11 +290,11 @@ pub fn rule(text: &str) -> Rule {
 pub const EVERYTHING: [&str; 4] = ["ingress IPv4", "egress IPv4", "ingress IPv6", "egress IPv6"];
 
 impl Guest {
-    pub fn v4(&self) -> std::net::IpAddr {
+    pub fn v4(&self) -> IpAddr {
         self.spec.fixed_ips[0].address
     }
 
-    pub fn v6(&self) -> std::net::IpAddr {
+    pub fn v6(&self) -> IpAddr {
         self.spec.fixed_ips[1].address
     }
 
@@ -280,8 +304,11 @@ impl Guest {
         for (fixed, subnet) in self.spec.fixed_ips.iter().zip(&network.subnets) {
             let net = subnet.cidr.prefix_len();
             let nodad = if fixed.address.is_ipv6() { "nodad" } else { "" };
-            ip(&format!("-n {netns} addr add {}/{net} dev eth0 {nodad}", fixed.address));
-            if let Some(std::net::IpAddr::V4(gateway)) = subnet.gateway {
+            ip(&format!(
+                "-n {netns} addr replace {}/{net} dev eth0 {nodad}",
+                fixed.address
+            ));
+            if let Some(IpAddr::V4(gateway)) = subnet.gateway {
                 ip(&format!("-n {netns} route add default via {gateway}"));
             }
         }

@@ -36,7 +36,10 @@ pub fn answer(snapshot: &Snapshot, bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let port = snapshot.ports.get(&request.source_mac)?;
     let lease = lease(snapshot, port)?;
-    if message.address_option(message::SERVER_ID).is_some_and(|id| id != lease.server) {
+    if message
+        .address_option(message::SERVER_ID)
+        .is_some_and(|id| id != lease.server)
+    {
         return None;
     }
     let reply = match message.kind()? {
@@ -65,11 +68,15 @@ fn lease<'a>(snapshot: &'a Snapshot, port: &'a PortSpec) -> Option<Lease<'a>> {
             return None;
         };
         let subnets = &snapshot.network.subnets;
-        let subnet = subnets.iter().find(|s| s.id == fixed.subnet_id && s.enable_dhcp)?;
+        let subnet = subnets
+            .iter()
+            .find(|s| s.id == fixed.subnet_id && s.enable_dhcp)?;
         let IpNet::V4(cidr) = subnet.cidr else {
             return None;
         };
-        let server = snapshot.service_v4().find(|net| cidr.contains(&net.addr()))?;
+        let server = snapshot
+            .service_v4()
+            .find(|net| cidr.contains(&net.addr()))?;
         Some(Lease {
             port,
             subnet,
@@ -128,7 +135,9 @@ fn inform(snapshot: &Snapshot, lease: &Lease<'_>, request: &Message) -> Message 
 fn refuse(lease: &Lease<'_>, request: &Message) -> Message {
     let mut reply = blank(lease, request, message::NAK);
     reply.server = Ipv4Addr::UNSPECIFIED;
-    reply.options.insert(message::MESSAGE, b"not your address".into());
+    reply
+        .options
+        .insert(message::MESSAGE, b"not your address".into());
     reply
 }
 

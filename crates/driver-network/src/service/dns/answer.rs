@@ -19,7 +19,10 @@ const TTL: u32 = 30;
 pub enum Outcome {
     Answer(Message),
     /// Not ours to know; the question to ask elsewhere.
-    Forward { request: Metadata, question: Query },
+    Forward {
+        request: Metadata,
+        question: Query,
+    },
     /// Not a question at all.
     Silence,
 }
@@ -129,7 +132,11 @@ fn own_label_of_host<'a>(host: &'a str, domain: &str) -> &'a str {
     let domain = domain.trim_matches('.');
     let cut = host.len().checked_sub(domain.len() + 1);
     match cut.and_then(|at| host.split_at_checked(at)) {
-        Some((label, rest)) if !domain.is_empty() && rest[1..].eq_ignore_ascii_case(domain) && rest.starts_with('.') => {
+        Some((label, rest))
+            if !domain.is_empty()
+                && rest[1..].eq_ignore_ascii_case(domain)
+                && rest.starts_with('.') =>
+        {
             label
         }
         _ => host,
@@ -142,7 +149,9 @@ fn reverse(network: &NetworkSpec, net: IpNet, kind: RecordType) -> Option<Record
         return None;
     }
     let hosts = &network.dns.hosts;
-    let host = hosts.iter().find(|(_, addresses)| addresses.contains(&net.addr()));
+    let host = hosts
+        .iter()
+        .find(|(_, addresses)| addresses.contains(&net.addr()));
     Some(host.and_then(|(host, _)| {
         let label = own_label_of_host(host, &network.dns.domain);
         let domain = network.dns.domain.trim_matches('.');
@@ -153,7 +162,11 @@ fn reverse(network: &NetworkSpec, net: IpNet, kind: RecordType) -> Option<Record
         };
         let name = Name::from_ascii(full).ok()?;
         let asked = matches!(kind, RecordType::PTR | RecordType::ANY);
-        Some(if asked { vec![RData::PTR(PTR(name))] } else { Vec::new() })
+        Some(if asked {
+            vec![RData::PTR(PTR(name))]
+        } else {
+            Vec::new()
+        })
     }))
 }
 
@@ -175,7 +188,9 @@ mod tests {
 
     fn ask(name: &str, kind: RecordType) -> Outcome {
         let mut message = Message::query();
-        message.queries.push(Query::query(Name::from_ascii(name).unwrap(), kind));
+        message
+            .queries
+            .push(Query::query(Name::from_ascii(name).unwrap(), kind));
         answer(&network(), &message.to_vec().unwrap())
     }
 
@@ -211,16 +226,34 @@ mod tests {
     #[test]
     fn addresses_back_to_names() {
         let (code, names) = told("5.0.0.10.in-addr.arpa.", RecordType::PTR);
-        assert_eq!((code, names.join(" ").to_lowercase()), (ResponseCode::NoError, "web.cloud.example.".into()));
-        assert_eq!(told("9.0.0.10.in-addr.arpa.", RecordType::PTR).0, ResponseCode::NXDomain);
-        assert!(matches!(ask("1.1.1.1.in-addr.arpa.", RecordType::PTR), Outcome::Forward { .. }));
+        assert_eq!(
+            (code, names.join(" ").to_lowercase()),
+            (ResponseCode::NoError, "web.cloud.example.".into())
+        );
+        assert_eq!(
+            told("9.0.0.10.in-addr.arpa.", RecordType::PTR).0,
+            ResponseCode::NXDomain
+        );
+        assert!(matches!(
+            ask("1.1.1.1.in-addr.arpa.", RecordType::PTR),
+            Outcome::Forward { .. }
+        ));
     }
 
     #[test]
     fn the_rest_is_for_others() {
-        assert!(matches!(ask("example.org.", RecordType::A), Outcome::Forward { .. }));
-        assert!(matches!(ask("notcloud.example.", RecordType::A), Outcome::Forward { .. }));
-        assert_eq!(told("example.org.", RecordType::AXFR).0, ResponseCode::Refused);
+        assert!(matches!(
+            ask("example.org.", RecordType::A),
+            Outcome::Forward { .. }
+        ));
+        assert!(matches!(
+            ask("notcloud.example.", RecordType::A),
+            Outcome::Forward { .. }
+        ));
+        assert_eq!(
+            told("example.org.", RecordType::AXFR).0,
+            ResponseCode::Refused
+        );
     }
 
     proptest! {

@@ -61,7 +61,11 @@ impl Forwarder {
     }
 }
 
-async fn exchange(upstream: SocketAddr, question: &Query, transport: Transport) -> io::Result<Message> {
+async fn exchange(
+    upstream: SocketAddr,
+    question: &Query,
+    transport: Transport,
+) -> io::Result<Message> {
     let mut query = Message::query();
     query.metadata.recursion_desired = true;
     query.queries.push(question.clone());
@@ -94,7 +98,9 @@ async fn over_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Re
 async fn over_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
     let mut stream = TcpStream::connect(upstream).await?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes(), bytes].concat()).await?;
+    stream
+        .write_all(&[&length.to_be_bytes(), bytes].concat())
+        .await?;
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
@@ -122,7 +128,10 @@ mod tests {
     #[tokio::test]
     async fn nobody_to_ask() {
         let nobody = Forwarder::new(Vec::new());
-        assert_eq!(nobody.ask(&question(), Transport::Udp).await.err(), Some(Unanswered::Refused));
+        assert_eq!(
+            nobody.ask(&question(), Transport::Udp).await.err(),
+            Some(Unanswered::Refused)
+        );
     }
 
     #[tokio::test]
@@ -135,11 +144,17 @@ mod tests {
             let query = Message::from_vec(&buffer[..n]).unwrap();
             let mut wrong = Message::response(query.metadata.id ^ 1, query.metadata.op_code);
             wrong.queries = query.queries.clone();
-            server.send_to(&wrong.to_vec().unwrap(), from).await.unwrap();
+            server
+                .send_to(&wrong.to_vec().unwrap(), from)
+                .await
+                .unwrap();
             let mut right = Message::response(query.metadata.id, query.metadata.op_code);
             right.queries = query.queries.clone();
             right.metadata.authoritative = true;
-            server.send_to(&right.to_vec().unwrap(), from).await.unwrap();
+            server
+                .send_to(&right.to_vec().unwrap(), from)
+                .await
+                .unwrap();
         };
         let question = question();
         let (answer, ()) = tokio::join!(forwarder.ask(&question, Transport::Udp), serve);

@@ -22,7 +22,12 @@ const UDP_SIZE: usize = 512;
 const TCP_CONNECTIONS: usize = 16;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 
-pub async fn serve(udp: Arc<UdpSocket>, tcp: TcpListener, snapshot: Shared, forwarder: Arc<Forwarder>) {
+pub async fn serve(
+    udp: Arc<UdpSocket>,
+    tcp: TcpListener,
+    snapshot: Shared,
+    forwarder: Arc<Forwarder>,
+) {
     tokio::join!(
         datagrams(udp, &snapshot, &forwarder),
         connections(tcp, &snapshot, &forwarder)
@@ -63,7 +68,11 @@ async fn send(socket: &UdpSocket, guest: SocketAddr, message: Message) {
 }
 
 /// Turns any outcome into the message for the guest.
-async fn complete(outcome: Outcome, forwarder: &Forwarder, transport: Transport) -> Option<Message> {
+async fn complete(
+    outcome: Outcome,
+    forwarder: &Forwarder,
+    transport: Transport,
+) -> Option<Message> {
     let (request, question) = match outcome {
         Outcome::Silence => return None,
         Outcome::Answer(message) => return Some(message),
@@ -94,7 +103,9 @@ async fn connections(listener: TcpListener, snapshot: &Shared, forwarder: &Arc<F
         let (snapshot, forwarder) = (snapshot.clone(), forwarder.clone());
         tokio::spawn(async move {
             let mut stream = stream;
-            while let Ok(Some(())) = timeout(TCP_IDLE, one(&mut stream, &snapshot, &forwarder)).await {}
+            while let Ok(Some(())) =
+                timeout(TCP_IDLE, one(&mut stream, &snapshot, &forwarder)).await
+            {}
             drop(permit);
         });
     }
@@ -109,5 +120,8 @@ async fn one(stream: &mut TcpStream, snapshot: &Shared, forwarder: &Forwarder) -
     let message = complete(outcome, forwarder, Transport::Tcp).await?;
     let bytes = message.to_vec().ok()?;
     let length = u16::try_from(bytes.len()).ok()?;
-    stream.write_all(&[&length.to_be_bytes(), &bytes[..]].concat()).await.ok()
+    stream
+        .write_all(&[&length.to_be_bytes(), &bytes[..]].concat())
+        .await
+        .ok()
 }

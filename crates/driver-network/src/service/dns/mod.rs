@@ -71,14 +71,22 @@ pub async fn start(
 }
 
 fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
 pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     // A restarted agent finds its predecessor's connections in their last minute.
     socket.set_reuse_address(true)?;
@@ -93,7 +101,12 @@ mod tests {
 
     #[test]
     fn resolv_conf() {
-        let found = resolvers("# x\nnameserver 192.0.2.1\n search a b\nnameserver ::1\nnameserver fe80::1%eth0\n");
-        assert_eq!(found, ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
+        let found = resolvers(
+            "# x\nnameserver 192.0.2.1\n search a b\nnameserver ::1\nnameserver fe80::1%eth0\n",
+        );
+        assert_eq!(
+            found,
+            ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]
+        );
     }
 }

@@ -29,7 +29,11 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const ROUTER_SOLICITATION: u8 = 133;
 /// Often at first, because guests may have come up before us.
-const FIRST: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(8)];
+const FIRST: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+];
 const PERIOD: Duration = Duration::from_secs(60);
 const ROUTER_LIFETIME: u16 = 1800;
 
@@ -59,8 +63,16 @@ impl Sender {
             Self::Service if snapshot.router_present => return None,
             Self::Service => (snapshot.mac, 0, subnets.collect()),
             Self::Router { mac, addresses } => {
-                let joined = |net: &Ipv6Net| addresses.iter().any(|a| IpNet::V6(*net).contains(&a.addr()));
-                (*mac, ROUTER_LIFETIME, subnets.by_ref().filter(|(net, ..)| joined(net)).collect())
+                let joined = |net: &Ipv6Net| {
+                    addresses
+                        .iter()
+                        .any(|a| IpNet::V6(*net).contains(&a.addr()))
+                };
+                (
+                    *mac,
+                    ROUTER_LIFETIME,
+                    subnets.by_ref().filter(|(net, ..)| joined(net)).collect(),
+                )
             }
         };
         if subnets.is_empty() {
@@ -78,7 +90,9 @@ impl Sender {
             mac,
             mtu: snapshot.network.mtu,
             lifetime,
-            managed: subnets.iter().any(|(_, mode, _)| *mode == Ipv6Mode::Dhcpv6Stateful),
+            managed: subnets
+                .iter()
+                .any(|(_, mode, _)| *mode == Ipv6Mode::Dhcpv6Stateful),
             other: subnets.iter().any(|(_, mode, _)| *mode != Ipv6Mode::Slaac),
             prefixes: subnets
                 .iter()
@@ -103,7 +117,9 @@ fn v6(address: std::net::IpAddr) -> Option<Ipv6Addr> {
 
 pub async fn start(netns: &Netns, device: &str, sender: Sender, snapshot: Shared) -> Result<Task> {
     let name = device.to_owned();
-    let (socket, index) = netns.run("open advertisement socket", move || open(&name)).await?;
+    let (socket, index) = netns
+        .run("open advertisement socket", move || open(&name))
+        .await?;
     Ok(Task::spawn(speak(socket, index, sender, snapshot)))
 }
 

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 use unkai_model::Error;
@@ -78,6 +79,8 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 }
 
 fn prepare(connection: &Connection) -> Result<(), Cause> {
+    // A process that is being replaced may need a moment to go.
+    connection.busy_timeout(Duration::from_secs(2))?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -125,6 +125,8 @@ impl Driver {
                     sysctl::set(&format!("ipv6/conf/{scope}/forwarding"), "1", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_ra"), "0", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_dad"), "0", true)?;
+                    // The IPv6 side of announcing: the kernel does it.
+                    sysctl::set(&format!("ipv6/conf/{scope}/ndisc_notify"), "1", true)?;
                 }
                 Ok(())
             })

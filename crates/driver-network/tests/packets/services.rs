@@ -187,3 +187,22 @@ async fn slaac_from_the_services_without_a_router() {
     let routes = exec(&guest.netns, &["ip", "-6", "route", "show", "default"]);
     assert_eq!(routes.trim(), "", "services are nobody's default router");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greedy_guest_does_not_keep_others_from_metadata() {
+    let world = world!();
+    let network = world.network(1).await;
+    let (greedy, other) = (world.guest(&network, 5, &[]).await, world.guest(&network, 6, &[]).await);
+    for guest in [&greedy, &other] {
+        crate::world::ip(&format!("-n {} route add 169.254.169.254/32 via 10.0.1.2", guest.netns));
+    }
+    let held: Vec<TcpStream> = (0..300)
+        .filter_map(|_| {
+            let address = SocketAddr::from(([169, 254, 169, 254], 80));
+            within(&greedy.netns, || TcpStream::connect_timeout(&address, Duration::from_secs(3)).ok())
+        })
+        .collect();
+    assert!(held.len() > 100);
+    assert_eq!(get_metadata(&other.netns), Some(format!("{} 10.0.1.6", network.id)));
+    drop(held);
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use unkai_control::placement;
-use unkai_model::compute::{Host, Server};
+use unkai_model::compute::{Host, Server, ServerAction};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
@@ -107,6 +107,16 @@ fn explain_server(view: &View, server: &Server) -> String {
         if let Some(at) = at {
             let _ = writeln!(out, "  {what:<9} {at}  {}", since(meta.created, at));
         }
+    }
+    let mut actions: Vec<_> = view.by_index::<ServerAction>("server", meta.id.as_str()).collect();
+    actions.sort_by_key(|action| action.started);
+    for action in actions {
+        let result = match (&action.message, action.is_open()) {
+            (Some(message), _) => message.clone(),
+            (None, true) => "under way".into(),
+            (None, false) => "done".into(),
+        };
+        let _ = writeln!(out, "  asked     {} at {} by {}: {result}", action.meta.name, action.started, action.user);
     }
     out
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    nft::group::{has_ports, protocol},
+    nft::group::{has_ports, ports, protocol},
     spec::{Direction, Ethertype, GroupSpec, PortSpec, Rule},
     sys::conntrack::Tuple,
 };
@@ -50,10 +50,7 @@ impl Judge {
         }
         port.security_groups.iter().any(|id| match self.groups.get(id) {
             None => true,
-            Some(group) => group
-                .rules
-                .iter()
-                .any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
+            Some(group) => group.rules.iter().any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
         })
     }
 
@@ -87,15 +84,12 @@ fn owns(port: &PortSpec, address: IpAddr) -> bool {
 
 fn details(rule: &Rule, number: u8, flow: &Tuple) -> bool {
     if let Some((kind, code)) = flow.icmp {
-        return rule.port_min.is_none_or(|t| t == u16::from(kind))
-            && rule.port_max.is_none_or(|c| c == u16::from(code));
+        return rule.port_min.is_none_or(|t| t == u16::from(kind)) && rule.port_max.is_none_or(|c| c == u16::from(code));
     }
-    if !has_ports(number) {
-        return true;
+    match ports(rule).filter(|_| has_ports(number)) {
+        Some((low, high)) => (low..=high).contains(&flow.destination_port),
+        None => true,
     }
-    let low = rule.port_min.unwrap_or(0);
-    let high = rule.port_max.unwrap_or(u16::MAX).max(low);
-    (low..=high).contains(&flow.destination_port)
 }
 
 #[cfg(test)]
@@ -108,10 +102,7 @@ mod tests {
             id: id.into(),
             network_id: "n".into(),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            fixed_ips: vec![FixedIp {
-                subnet_id: "s".into(),
-                address: address.parse().unwrap(),
-            }],
+            fixed_ips: vec![FixedIp { subnet_id: "s".into(), address: address.parse().unwrap() }],
             allowed_address_pairs: vec![],
             port_security: true,
             security_groups: groups.iter().map(|g| (*g).to_owned()).collect(),
@@ -124,19 +115,11 @@ mod tests {
     }
 
     fn rule(direction: &str, rest: &str) -> Rule {
-        serde_json::from_str(&format!(
-            r#"{{"direction":"{direction}","ethertype":"IPv4"{rest}}}"#
-        ))
-        .unwrap()
+        serde_json::from_str(&format!(r#"{{"direction":"{direction}","ethertype":"IPv4"{rest}}}"#)).unwrap()
     }
 
     fn group(id: &str, rules: Vec<Rule>, members: &[&str]) -> (String, Arc<GroupSpec>) {
-        let spec = GroupSpec {
-            id: id.into(),
-            stateful: true,
-            rules,
-            members: members.iter().map(|m| m.parse().unwrap()).collect(),
-        };
+        let spec = GroupSpec { id: id.into(), stateful: true, rules, members: members.iter().map(|m| m.parse().unwrap()).collect() };
         (id.into(), Arc::new(spec))
     }
 
@@ -154,19 +137,14 @@ mod tests {
     #[test]
     fn both_sides_are_asked() {
         let judge = Judge {
-            ports: [
-                port("a", "10.0.0.1", &["out"]),
-                port("b", "10.0.0.2", &["in"]),
-                port("c", "10.0.0.3", &["later"]),
-            ]
-            .into(),
+            ports: [port("a", "10.0.0.1", &["out"]), port("b", "10.0.0.2", &["in"]), port("c", "10.0.0.3", &["later"])].into(),
             groups: [
                 group("out", vec![rule("egress", "")], &[]),
                 group(
                     "in",
                     vec![
                         rule("ingress", r#","protocol":6,"port_min":22,"port_max":23"#),
-                        rule("ingress", r#","protocol":6,"port_min":80,"remote_prefix":"192.0.2.0/24""#),
+                        rule("ingress", r#","protocol":6,"port_min":443,"remote_prefix":"192.0.2.0/24""#),
                         rule("ingress", r#","remote_group":"friends""#),
                     ],
                     &[],

@@ -3,16 +3,16 @@
 //! The rules are in force before the device is on the bridge, and the bridge drops frames of devices it does not know,
 //! so there is no moment at which a port is open and unguarded.
 
-use std::os::fd::OwnedFd;
+use std::{mem, os::fd::OwnedFd};
 
 use crate::{
     Driver, Error, Result, names,
     netns::Netns,
     network::{Network, missing},
     nft,
-    policy::Judge,
+    policy::{Groups, Judge},
     spec::{Attach, PortSpec},
-    sys::{Link, Links, VethEnd, conntrack, tap},
+    sys::{Link, VethEnd, tap},
 };
 
 /// Traffic of a port, seen from what is plugged into it: `rx` is what a guest received.
@@ -33,24 +33,57 @@ impl Driver {
     /// closed. A tap somebody else holds (the guest still runs) is [`Error::PortBusy`]: then use `apply_port`. For a
     /// veth there is no descriptor, and opening it again finds it in place.
     pub async fn open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
-        let slot = self.network_slot(&spec.network_id);
-        let mut held = slot.lock().await;
-        let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
-        // Its connections, if any are tracked, are deleted when the device is made.
-        self.rule(network, spec, false).await?;
-        let descriptor = match &spec.attach {
-            Attach::Tap => Some(self.make_tap(network, spec).await?),
-            Attach::Veth { netns, device } => {
-                self.make_veth(network, spec, netns, device).await?;
-                None
-            }
-        };
-        self.plug(network, spec).await?;
-        Ok(descriptor)
+        let spec = spec.clone();
+        self.whole(|driver| async move { driver.do_open_port(&spec).await }).await
     }
 
     /// Makes an existing port as specified: rules, lease, up or down. Also for ports an earlier driver opened.
+    ///
+    /// Connections that are not allowed any more are cut some milliseconds later.
     pub async fn apply_port(&self, spec: &PortSpec) -> Result<()> {
+        let spec = spec.clone();
+        self.whole(|driver| async move { driver.do_apply_port(&spec).await }).await
+    }
+
+    /// Takes the port away with its rules; nothing happens when it is not there.
+    pub async fn remove_port(&self, network_id: &str, port: &str) -> Result<()> {
+        let (network_id, port) = (network_id.to_owned(), port.to_owned());
+        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port).await }).await
+    }
+
+    async fn do_open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
+        let slot = self.network_slot(&spec.network_id);
+        let mut held = slot.lock().await;
+        let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
+        // Nothing is on the bridge before the rules are in force, but it can be made meanwhile.
+        let tap = match &spec.attach {
+            Attach::Tap => Some(tokio::spawn(make_tap(network.netns.clone(), spec.id.clone()))),
+            Attach::Veth { .. } => None,
+        };
+        let ruled = self.rule(network, spec, false).await;
+        let tap = match tap {
+            Some(task) => Some(task.await.map_err(|e| Error::io("make tap")(e.into()))?),
+            None => None,
+        };
+        ruled?;
+        let descriptor = match &spec.attach {
+            Attach::Tap => tap.transpose()?,
+            Attach::Veth { netns, device } => {
+                make_veth(network, spec, netns, device).await?;
+                None
+            }
+        };
+        if network.adopted {
+            // What is tracked for these addresses may belong to a machine that is gone.
+            network.sweeper.retire(spec.fixed_ips.iter().map(|ip| ip.address));
+            self.sweep(network);
+        }
+        plug(network, spec).await?;
+        network.settled.insert(spec.id.clone());
+        Ok(descriptor)
+    }
+
+    async fn do_apply_port(&self, spec: &PortSpec) -> Result<()> {
         let slot = self.network_slot(&spec.network_id);
         let mut held = slot.lock().await;
         let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
@@ -58,36 +91,42 @@ impl Driver {
         let Some(link) = links.get(&names::tap(&spec.id)).await? else {
             return Err(Error::NoPort(spec.id.clone()));
         };
-        if network.ports.get(&spec.id) == Some(spec) && is_plugged(network, spec, &link) {
+        let known = network.settled.contains(&spec.id) && network.ports.get(&spec.id) == Some(spec);
+        if known && is_plugged(network, spec, &link) {
             return Ok(());
         }
         self.rule(network, spec, network.adopted).await?;
-        self.plug(network, spec).await
+        if let Attach::Veth { netns, device } = &spec.attach {
+            make_veth(network, spec, netns, device).await?;
+        }
+        plug(network, spec).await?;
+        network.settled.insert(spec.id.clone());
+        Ok(())
     }
 
-    /// Takes the port away with its rules; nothing happens when it is not there.
-    pub async fn remove_port(&self, network_id: &str, port: &str) -> Result<()> {
+    async fn do_remove_port(&self, network_id: &str, port: &str) -> Result<()> {
         let slot = self.network_slot(network_id);
         let mut held = slot.lock().await;
         let Some(netns) = Netns::open(&self.0.names.network(network_id))? else {
             return Ok(());
         };
         netns.links().await?.delete(&names::tap(port)).await?;
-        let mut batch = nft::port::remove(port);
-        match held.as_mut() {
-            None => nft::apply(&netns, nft::network::objects() + &batch).await,
-            Some(network) => {
-                network.ports.remove(port);
-                let change = network.plan_groups(&self.groups());
-                batch += &change.batch;
-                nft::apply(&network.netns, batch).await?;
-                network.groups = change.installed;
-                network.publish();
-                Ok(())
-            }
+        let batch = nft::port::remove(port);
+        let Some(network) = held.as_mut() else {
+            return nft::apply(&netns, nft::network::objects() + &batch).await;
+        };
+        nft::apply(&network.netns, batch).await?;
+        network.settled.remove(port);
+        network.stateless.remove(port);
+        if let Some(old) = network.ports.remove(port) {
+            network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
+            network.publish();
+            self.sweep(network);
         }
+        self.refresh_groups(network).await
     }
 
+    /// Traffic of a port since its device was made.
     pub async fn port_counters(&self, network_id: &str, port: &str) -> Result<PortCounters> {
         let name = self.0.names.network(network_id);
         let netns = Netns::open(&name)?.ok_or_else(|| missing(network_id))?;
@@ -107,108 +146,80 @@ impl Driver {
     /// connections.
     async fn rule(&self, network: &mut Network, spec: &PortSpec, had_life: bool) -> Result<()> {
         refuse_collision(network, spec)?;
+        network.settled.remove(&spec.id);
         let known = self.groups();
         let old = network.ports.insert(spec.id.clone(), spec.clone());
-        let change = network.plan_groups(&known);
-        let groups: Vec<_> = spec.security_groups.iter().filter_map(|id| known.get(id)).collect();
-        let stateless = !groups.is_empty() && groups.iter().all(|g| !g.stateful);
-        let batch = nft::port::apply(spec, stateless) + &change.batch;
-        if let Err(e) = nft::apply(&network.netns, batch).await {
+        let mut change = network.plan_groups(&known);
+        let stateless = is_stateless(spec, &known);
+        change.batch.insert_str(0, &nft::port::apply(spec, stateless));
+        if let Err(e) = nft::apply(&network.netns, mem::take(&mut change.batch)).await {
             match old {
                 Some(old) => network.ports.insert(spec.id.clone(), old),
                 None => network.ports.remove(&spec.id),
             };
             return Err(e);
         }
-        network.groups = change.installed;
+        match stateless {
+            true => network.stateless.insert(spec.id.clone()),
+            false => network.stateless.remove(&spec.id),
+        };
+        let sweeps = change.tightened || tightened(old.as_ref(), spec, had_life);
+        network.settle_groups(change).await;
         network.publish();
-        if change.tightened || tightened(old.as_ref(), spec, had_life) {
-            self.sweep(network).await?;
+        if sweeps {
+            self.sweep(network);
         }
         Ok(())
     }
 
-    /// Deletes tracked connections that are not allowed any more.
-    pub(crate) async fn sweep(&self, network: &Network) -> Result<()> {
-        let judge = Judge {
-            ports: network.ports.clone(),
-            groups: self.groups(),
-            services: network.service_addresses(),
-        };
-        let cut = network
-            .netns
-            .run("delete connections", move || conntrack::retain(|flow| judge.stays(&flow.original)))
-            .await?;
-        if cut > 0 {
-            tracing::info!(network = network.spec.id, cut, "connections no longer allowed were cut");
-        }
-        Ok(())
-    }
-
-    async fn make_tap(&self, network: &Network, spec: &PortSpec) -> Result<OwnedFd> {
-        let name = names::tap(&spec.id);
-        let addresses: Vec<_> = spec.fixed_ips.iter().map(|ip| ip.address).collect();
-        let made = network
-            .netns
-            .run(&format!("open tap {name}"), move || {
-                let tap = match tap::open(&name) {
-                    Err(e) if e.raw_os_error() == Some(libc::EBUSY) => return Ok(None),
-                    other => other?,
-                };
-                // What is tracked for these addresses belongs to a machine that is gone.
-                conntrack::retain(|flow| {
-                    let ends = [flow.original.source, flow.original.destination];
-                    !addresses.iter().any(|a| ends.contains(a))
-                })?;
-                Ok(Some(tap))
-            })
-            .await?;
-        made.ok_or_else(|| Error::PortBusy(spec.id.clone()))
-    }
-
-    async fn make_veth(&self, network: &Network, spec: &PortSpec, peer: &str, device: &str) -> Result<()> {
-        let name = names::tap(&spec.id);
-        let inside = Netns::open(peer)?
-            .ok_or_else(|| Error::Invalid(format!("namespace {peer} of port {} is missing", spec.id)))?;
-        let links = network.netns.links().await?;
-        let there = inside.links().await?;
-        if links.get(&name).await?.is_some() && there.get(device).await?.is_some() {
-            return Ok(());
-        }
-        links.delete(&name).await?;
-        let end = VethEnd {
-            name: device,
-            mac: Some(spec.mac),
-            mtu: network.spec.mtu,
-        };
-        links.add_veth(&name, &inside, end).await?;
-        let up = there.by_name(device).up().build();
-        there.change(up, "bring up container end").await
-    }
-
-    /// On the bridge, and up or down as wanted.
-    async fn plug(&self, network: &Network, spec: &PortSpec) -> Result<()> {
-        let links = network.netns.links().await?;
-        let name = names::tap(&spec.id);
-        let link = links.get(&name).await?.ok_or_else(|| Error::NoPort(spec.id.clone()))?;
-        if is_plugged(network, spec, &link) {
-            return Ok(());
-        }
-        change(&links, network, spec, link.index, &name).await
+    /// Has tracked connections cut that are not allowed any more.
+    pub(crate) fn sweep(&self, network: &Network) {
+        network.sweeper.request(Judge { ports: network.ports.clone(), groups: self.groups(), services: network.service_addresses() });
     }
 }
 
-async fn change(links: &Links, network: &Network, spec: &PortSpec, index: u32, name: &str) -> Result<()> {
-    let message = links
-        .by_index(index)
-        .alias(&spec.id)
-        .mtu(network.spec.mtu)
-        .controller(network.bridge);
-    let message = if spec.admin_state_up {
-        message.up()
-    } else {
-        message.down()
-    };
+/// A port is stateless when all its groups are.
+pub(crate) fn is_stateless(spec: &PortSpec, known: &Groups) -> bool {
+    let mut groups = spec.security_groups.iter().filter_map(|id| known.get(id)).peekable();
+    groups.peek().is_some() && groups.all(|g| !g.stateful)
+}
+
+async fn make_tap(netns: Netns, port: String) -> Result<OwnedFd> {
+    let name = names::tap(&port);
+    let what = format!("open tap {name}");
+    let made = netns
+        .run(&what, move || match tap::open(&name) {
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(None),
+            other => other.map(Some),
+        })
+        .await?;
+    made.ok_or(Error::PortBusy(port))
+}
+
+async fn make_veth(network: &Network, spec: &PortSpec, peer: &str, device: &str) -> Result<()> {
+    let name = names::tap(&spec.id);
+    let inside = Netns::open(peer)?.ok_or_else(|| Error::Invalid(format!("namespace {peer} of port {} is missing", spec.id)))?;
+    let links = network.netns.links().await?;
+    let there = inside.links().await?;
+    if links.get(&name).await?.is_none() || there.get(device).await?.is_none() {
+        links.delete(&name).await?;
+        let end = VethEnd { name: device, mac: Some(spec.mac), mtu: network.spec.mtu };
+        links.add_veth(&name, &inside, end).await?;
+    }
+    let up = there.by_name(device).up().build();
+    there.change(up, "bring up container end").await
+}
+
+/// On the bridge, and up or down as wanted.
+async fn plug(network: &Network, spec: &PortSpec) -> Result<()> {
+    let links = network.netns.links().await?;
+    let name = names::tap(&spec.id);
+    let link = links.get(&name).await?.ok_or_else(|| Error::NoPort(spec.id.clone()))?;
+    if is_plugged(network, spec, &link) {
+        return Ok(());
+    }
+    let message = links.by_index(link.index).alias(&spec.id).mtu(network.spec.mtu).controller(network.bridge);
+    let message = if spec.admin_state_up { message.up() } else { message.down() };
     links.change(message.build(), &format!("plug {name}")).await
 }
 
@@ -220,17 +231,11 @@ fn is_plugged(network: &Network, spec: &PortSpec, link: &Link) -> bool {
 }
 
 fn refuse_collision(network: &Network, spec: &PortSpec) -> Result<()> {
-    let same = |other: &&String| {
-        **other != spec.id
-            && (names::mark(other) == names::mark(&spec.id) || names::tap(other) == names::tap(&spec.id))
-    };
+    let same =
+        |other: &&String| **other != spec.id && (names::mark(other) == names::mark(&spec.id) || names::tap(other) == names::tap(&spec.id));
     match network.ports.keys().find(same) {
         None => Ok(()),
-        Some(other) => Err(Error::Collision {
-            kind: "port",
-            id: spec.id.clone(),
-            other: other.clone(),
-        }),
+        Some(other) => Err(Error::Collision { kind: "port", id: spec.id.clone(), other: other.clone() }),
     }
 }
 

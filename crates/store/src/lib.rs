@@ -1,14 +1,21 @@
 //! Documents, unique claims, indexes, tallies, revisions and watch, in one transaction.
 //!
 //! The whole state is in memory as an immutable snapshot, [`View`]. A write is a closure; closures run one after another, on the
-//! newest state, on one writer thread. A batch of them becomes one commit of the [`engine::Engine`], and only when that is durable is the new
-//! snapshot shown and are the callers answered. So a transaction never retries, reads in it are exact, and order of revisions is
-//! order of visibility. When the process dies half way, the engine holds whole batches or nothing of them.
+//! newest state, on one writer thread. A batch of them becomes one commit of the [`engine::Engine`], and only when that is durable is
+//! the new snapshot shown and are the callers answered. So a transaction never conflicts, reads in it are exact, and order of
+//! revisions is order of visibility. Several controllers on one shared engine take turns at its write lock, so the same holds across
+//! them. When the process dies half way, the engine holds whole batches or nothing of them.
+//!
+//! What a caller is told is true: an answer means durable, [`Error::Unavailable`] means that nothing was changed, and when neither can
+//! be said the error says that the outcome is unknown.
 //!
 //! Not here: what the documents mean. Heartbeats, metrics and logs are not documents.
 
 mod check;
 pub mod engine;
+mod facts;
+mod job;
+mod migrate;
 mod registry;
 mod state;
 mod tx;
@@ -23,7 +30,8 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use unkai_model::Error;
 
-pub use check::{Finding, check};
+pub use check::{Finding, check, check_with};
+pub use migrate::{Migrated, migrate};
 pub use registry::Registry;
 pub use tx::Tx;
 pub use view::{Change, Changes, View};
@@ -60,12 +68,20 @@ pub(crate) struct Shared {
     view: ArcSwap<state::State>,
     jobs: std::sync::mpsc::Sender<writer::Message>,
     revision: tokio::sync::watch::Receiver<Revision>,
+    remote: Option<Arc<dyn engine::Remote>>,
+    /// Others write to the same engine.
+    shares: bool,
 }
 
 impl Store {
     /// Opens, or creates, the store in one SQLite file.
     pub fn open_sqlite(path: &Path, source: Arc<dyn Source>) -> Result<Self, Error> {
         Self::open(Box::new(engine::sqlite::Sqlite::open(path)?), source)
+    }
+
+    /// Opens the store that `url` names: `sqlite:PATH`, or `postgres://USER:PASSWORD@HOST/DATABASE`.
+    pub fn open_url(url: &str, source: Arc<dyn Source>) -> Result<Self, Error> {
+        Self::open(engine::from_url(url)?, source)
     }
 
     /// A store that forgets; for tests and simulation.
@@ -75,7 +91,12 @@ impl Store {
     }
 
     pub fn open(engine: Box<dyn engine::Engine>, source: Arc<dyn Source>) -> Result<Self, Error> {
-        writer::start(engine, Arc::new(Registry::all()), source).map(|shared| Store { shared })
+        Self::open_with(engine, Registry::all(), source)
+    }
+
+    /// Opens a store of other kinds than the model's.
+    pub fn open_with(engine: Box<dyn engine::Engine>, registry: Registry, source: Arc<dyn Source>) -> Result<Self, Error> {
+        writer::start(engine, Arc::new(registry), source).map(|shared| Store { shared })
     }
 
     /// The newest committed state known here.
@@ -85,27 +106,46 @@ impl Store {
 
     /// A state that includes every write that any controller acknowledged before this call.
     pub async fn read(&self) -> Result<View, Error> {
-        let (answer, shown) = tokio::sync::oneshot::channel();
-        if !self.shares_engine() {
-            return Ok(self.view());
+        if let Some(remote) = &self.shared.remote {
+            let newest = remote.newest().await.map_err(|_| gone())??;
+            self.reach(newest).await?;
+        } else if self.shared.shares {
+            self.refresh().await?;
         }
-        self.send(writer::Message::Refresh(answer))?;
-        shown.await.map_err(|_| gone())??;
         Ok(self.view())
+    }
+
+    /// Waits until the view is at least at `newest`, whether this writer catches up by itself or because it is asked to.
+    async fn reach(&self, newest: Revision) -> Result<(), Error> {
+        if self.shared.view.load().revision >= newest {
+            return Ok(());
+        }
+        let mut revision = self.shared.revision.clone();
+        tokio::select! {
+            biased;
+            reached = revision.wait_for(|shown| *shown >= newest) => reached.map(drop).map_err(|_| gone()),
+            refreshed = self.refresh() => refreshed,
+        }
+    }
+
+    async fn refresh(&self) -> Result<(), Error> {
+        let (answer, shown) = tokio::sync::oneshot::channel();
+        self.send(writer::Message::Refresh(Some(answer)))?;
+        shown.await.map_err(|_| gone())?
     }
 
     /// Runs `body` as one transaction and returns what it returned once that is durable.
     ///
     /// `body` sees the newest state and its own writes. When it returns an error nothing of it remains. It runs on the writer
     /// thread: it computes, it does not wait. It may run again if the engine refused the commit, so it must not consume what it
-    /// captured.
+    /// captured. A caller that goes away does not stop it.
     pub async fn transact<T, E>(&self, body: impl FnMut(&mut Tx) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let (answer, done) = tokio::sync::oneshot::channel();
-        self.send(writer::Message::Job(writer::job(body, answer)))?;
+        self.send(writer::Message::Job(job::job(body, answer)))?;
         done.await.unwrap_or_else(|_| Err(gone().into()))
     }
 
@@ -114,12 +154,18 @@ impl Store {
         Watch::new(self.clone(), self.shared.revision.clone())
     }
 
-    fn send(&self, message: writer::Message) -> Result<(), Error> {
-        self.shared.jobs.send(message).map_err(|_| gone())
+    /// Finishes what was sent before, closes the engine and returns when that is done. Other handles then get refusals; their views
+    /// stay readable.
+    pub async fn stop(&self) {
+        let (answer, stopped) = tokio::sync::oneshot::channel();
+        if self.send(writer::Message::Stop(answer)).is_ok() {
+            // An error means that it stopped for another reason.
+            let _ = stopped.await;
+        }
     }
 
-    fn shares_engine(&self) -> bool {
-        self.shared.view.load().shared_engine
+    fn send(&self, message: writer::Message) -> Result<(), Error> {
+        self.shared.jobs.send(message).map_err(|_| gone())
     }
 }
 

@@ -1,14 +1,14 @@
-//! One transaction: reads, writes and constraints on a working copy of the state.
+//! One transaction: reads, writes and constraints on the writer's working state, and the way back when it fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use unkai_model::{Derived, Error, Id, Kind};
+use unkai_model::{Error, Id, Kind};
 use uuid::Uuid;
 
 use crate::registry::Erased;
-use crate::state::{DocKey, State};
+use crate::state::{DocKey, Row, State, shown};
 use crate::{Revision, Source};
 
 /// A transaction in progress. All reads see its own writes.
@@ -17,8 +17,17 @@ pub struct Tx<'a> {
     revision: Revision,
     now: Timestamp,
     source: &'a dyn Source,
-    writes: BTreeMap<DocKey, ()>,
+    writes: BTreeMap<DocKey, Write>,
     limits: Vec<Limit>,
+}
+
+/// What the transaction did to one document.
+struct Write {
+    /// As it was before the transaction.
+    before: Option<Row>,
+    /// As it will be stored; none deletes it.
+    body: Option<String>,
+    refers: Vec<DocKey>,
 }
 
 struct Limit {
@@ -26,18 +35,16 @@ struct Limit {
     namespace: &'static str,
     key: Arc<str>,
     most: i64,
-    before: i64,
+    before: i128,
 }
 
-/// What a finished transaction leaves behind.
-pub(crate) struct Outcome {
-    pub state: State,
-    pub written: Vec<DocKey>,
-}
+/// The bodies that a finished transaction leaves to be stored; none is a deletion.
+pub(crate) type Written = BTreeMap<DocKey, Option<String>>;
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(state: &State, source: &'a dyn Source) -> Self {
-        Tx { state: state.clone(), revision: state.revision + 1, now: source.now(), source, writes: BTreeMap::new(), limits: Vec::new() }
+    /// Takes the state; [`Tx::keep`] or [`Tx::undo`] gives it back.
+    pub(crate) fn new(state: State, source: &'a dyn Source) -> Self {
+        Tx { revision: state.revision + 1, state, now: source.now(), source, writes: BTreeMap::new(), limits: Vec::new() }
     }
 
     /// One time for everything in this transaction.
@@ -108,7 +115,7 @@ impl<'a> Tx<'a> {
     /// The transaction fails with a quota error if, at its end, the sum is above `most` and grew. A negative `most` is no limit.
     pub fn limit(&mut self, resource: &'static str, namespace: &'static str, key: &str, most: i64) {
         if most >= 0 {
-            let before = self.tally(namespace, key);
+            let before = self.state.sum(namespace, key);
             self.limits.push(Limit { resource, namespace, key: key.into(), most, before });
         }
     }
@@ -116,6 +123,9 @@ impl<'a> Tx<'a> {
     /// Adds a new document; the id must be free.
     pub fn insert<K: Kind>(&mut self, mut value: K) -> Result<Arc<K>, Error> {
         let id = value.meta().id.clone();
+        if id.as_str().contains('\0') {
+            return Err(Error::invalid(format!("the id of a {} cannot contain a NUL character", K::NOUN)));
+        }
         if self.get(&id).is_some() {
             return Err(Error::Taken { namespace: K::NAME, key: id.to_string(), holder: id.to_string() });
         }
@@ -124,10 +134,15 @@ impl<'a> Tx<'a> {
         self.write(value)
     }
 
-    /// Changes a document in place. The store keeps `version` and `updated`.
+    /// Changes a document in place. The store keeps `version` and `updated`; the id stays.
     pub fn update<K: Kind, E: From<Error>>(&mut self, id: &Id<K>, change: impl FnOnce(&mut K) -> Result<(), E>) -> Result<Arc<K>, E> {
-        let mut value = K::clone(&*self.require(id)?);
+        let old = self.require(id)?;
+        let mut value = K::clone(&*old);
         change(&mut value)?;
+        if value.meta().id != *id {
+            return Err(Error::internal(format!("an update of the {} {id} changed its id", K::NOUN)).into());
+        }
+        value.meta_mut().version = old.meta().version;
         Ok(self.write(value)?)
     }
 
@@ -148,34 +163,51 @@ impl<'a> Tx<'a> {
         Ok(old)
     }
 
+    /// On an error nothing was changed, so a body may try something else and go on.
     fn put<K: Kind>(&mut self, id: &Id<K>, value: Option<Erased>) -> Result<(), Error> {
         let kind = self.state.registry.no::<K>();
-        self.state.put(kind, id.text(), value, self.revision)?;
-        self.writes.insert((kind, id.text().clone()), ());
+        // Here and not at commit, so that a document that cannot be encoded fails its own transaction only.
+        let body = match &value {
+            Some(value) => Some(
+                (self.state.registry.entry(kind).encode)(value).map_err(|e| Error::caused(format!("encoding the {} {id}", K::NOUN), e))?,
+            ),
+            None => None,
+        };
+        let row = value.map(|value| Row { revision: self.revision, value });
+        let before = self.state.row(kind, id.as_str()).cloned();
+        let refers = self.state.put(kind, id.text(), row)?;
+        let write = self.writes.entry((kind, id.text().clone())).or_insert(Write { before, body: None, refers: Vec::new() });
+        write.body = body;
+        write.refers = refers;
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<Outcome, Error> {
+    /// The constraints that hold at the end of a transaction.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         self.check_limits()?;
-        self.check_references()?;
-        let written: Vec<DocKey> = std::mem::take(&mut self.writes).into_keys().collect();
-        if !written.is_empty() {
+        self.check_references()
+    }
+
+    pub(crate) fn keep(mut self) -> (State, Written) {
+        if !self.writes.is_empty() {
             self.state.revision = self.revision;
-            self.state.remember(self.revision, written.iter().cloned());
+            self.state.remember(self.writes.keys().map(|key| (self.revision, key.clone())));
         }
-        Ok(Outcome { state: self.state, written })
+        (self.state, self.writes.into_iter().map(|(key, write)| (key, write.body)).collect())
+    }
+
+    /// The state as it was before. An error means that the state cannot be used any more.
+    pub(crate) fn undo(mut self) -> Result<State, Error> {
+        self.state.put_all(self.writes.into_iter().map(|(key, write)| (key, write.before)).collect())?;
+        Ok(self.state)
     }
 
     fn check_limits(&self) -> Result<(), Error> {
         for limit in &self.limits {
-            let sum = self.state.tally(limit.namespace, &limit.key);
-            if sum > limit.most && sum > limit.before {
-                return Err(Error::Quota {
-                    resource: limit.resource,
-                    limit: limit.most,
-                    used: limit.before,
-                    requested: sum - limit.before,
-                });
+            let sum = self.state.sum(limit.namespace, &limit.key);
+            if sum > limit.most.into() && sum > limit.before {
+                let (used, requested) = (shown(limit.before), shown(sum - limit.before));
+                return Err(Error::Quota { resource: limit.resource, limit: limit.most, used, requested });
             }
         }
         Ok(())
@@ -183,21 +215,15 @@ impl<'a> Tx<'a> {
 
     fn check_references(&self) -> Result<(), Error> {
         let registry = &self.state.registry;
-        for (kind, id) in self.writes.keys() {
-            let Some(row) = self.state.row(*kind, id) else {
-                if let Some((by_kind, by)) = self.state.referrer(*kind, id) {
-                    let by = format!("{} {by}", registry.entry(by_kind).noun);
-                    return Err(Error::InUse { kind: registry.entry(*kind).noun, id: id.to_string(), by });
-                }
-                continue;
-            };
-            let mut derived = Derived::default();
-            (registry.entry(*kind).derive)(&row.value, &mut derived);
-            for (target, target_id) in derived.references {
-                let target = registry.by_name(target)?;
-                if self.state.row(target, &target_id).is_none() {
-                    return Err(Error::NotFound { kind: registry.entry(target).noun, id: target_id.to_string() });
-                }
+        for ((kind, id), write) in &self.writes {
+            if write.body.is_none()
+                && let Some((by_kind, by)) = self.state.referrer(*kind, id)
+            {
+                let by = format!("{} {by}", registry.entry(by_kind).noun);
+                return Err(Error::InUse { kind: registry.entry(*kind).noun, id: id.to_string(), by });
+            }
+            if let Some((target, id)) = write.refers.iter().find(|(target, id)| self.state.row(*target, id).is_none()) {
+                return Err(Error::NotFound { kind: registry.entry(*target).noun, id: id.to_string() });
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use unkai_model::{Error, Id, Kind};
 
 use crate::Revision;
 use crate::registry::Erased;
-use crate::state::State;
+use crate::state::{IndexKey, State, shown};
 
 /// The state at one revision. Never changes; cheap to clone and to keep.
 #[derive(Clone)]
@@ -70,6 +70,17 @@ impl View {
         self.state.by_index(name, key)
     }
 
+    /// The documents of a kind whose id is greater than `id`, by id: the next page.
+    pub fn after<K: Kind>(&self, id: &Id<K>) -> impl Iterator<Item = Arc<K>> + '_ {
+        let table = &self.state.tables[usize::from(self.state.registry.no::<K>())];
+        table.range((Bound::Excluded(id.text().clone()), Bound::Unbounded)).map(|(_, row)| downcast(&row.value))
+    }
+
+    /// The documents of an index whose id is greater than `id`, by id: the next page.
+    pub fn by_index_after<'a, K: Kind>(&'a self, name: &'static str, key: &str, id: &Id<K>) -> impl Iterator<Item = Arc<K>> + 'a {
+        self.state.index_range(name, key.into(), |key| Bound::Excluded((self.state.registry.no::<K>(), name, key, id.text().clone())))
+    }
+
     /// Who holds a claim.
     pub fn holder<K: Kind>(&self, namespace: &'static str, key: &str) -> Option<Id<K>> {
         self.state.holder(namespace, key)
@@ -92,8 +103,9 @@ impl View {
         self.state.row(self.state.registry.no::<K>(), id.as_str()).map(|row| row.revision)
     }
 
+    /// The documents that changed after `revision`. A revision that this store has not reached is from another history: list again.
     pub fn changes_since(&self, revision: Revision) -> Changes {
-        if revision < self.state.forgotten {
+        if revision < self.state.forgotten || revision > self.state.revision {
             return Changes::TooOld;
         }
         let mut seen = std::collections::HashSet::new();
@@ -118,11 +130,18 @@ impl State {
     }
 
     pub(crate) fn by_index<'a, K: Kind>(&'a self, name: &'static str, key: &str) -> impl Iterator<Item = Arc<K>> + 'a {
+        self.index_range(name, key.into(), |key| Bound::Included((self.registry.no::<K>(), name, key, Arc::from(""))))
+    }
+
+    fn index_range<'a, K: Kind>(
+        &'a self,
+        name: &'static str,
+        key: Arc<str>,
+        from: impl FnOnce(Arc<str>) -> Bound<IndexKey>,
+    ) -> impl Iterator<Item = Arc<K>> + 'a {
         let kind = self.registry.no::<K>();
-        let key: Arc<str> = key.into();
-        let from = (kind, name, key.clone(), Arc::<str>::from(""));
         self.indexes
-            .range((Bound::Included(from), Bound::Unbounded))
+            .range((from(key.clone()), Bound::Unbounded))
             .take_while(move |((k, n, i, _), ())| *k == kind && *n == name && *i == key)
             .filter_map(move |((_, _, _, id), ())| self.get(id))
     }
@@ -133,7 +152,7 @@ impl State {
     }
 
     pub(crate) fn tally(&self, namespace: &'static str, key: &str) -> i64 {
-        self.tallies.get(&(namespace, Arc::from(key))).copied().unwrap_or(0)
+        shown(self.sum(namespace, key))
     }
 }
 

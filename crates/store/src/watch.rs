@@ -30,7 +30,8 @@ impl Watch {
         loop {
             self.wake.borrow_and_update();
             let view = self.store.view();
-            if view.revision() > self.seen {
+            // Not "greater": a shared engine that was restored from a backup goes back, and that is news too.
+            if view.revision() != self.seen {
                 let changes = view.changes_since(self.seen);
                 self.seen = view.revision();
                 return Some((view, changes));

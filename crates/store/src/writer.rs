@@ -1,19 +1,22 @@
 //! The one writer: takes all waiting jobs, runs them in order on the newest state, makes them durable together, then shows the new
 //! state and answers.
 //!
-//! A job's error undoes that job alone. An engine's error undoes the batch: the state in memory stays the old one.
+//! A job's error undoes that job alone. An engine's error undoes the batch: the state in memory stays the old one. When the engine
+//! cannot say whether it committed, callers wait until it can, and if that takes too long they are told just that.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use unkai_model::Error;
 
-use crate::engine::{Batch, CommitError, Engine, StoredRow};
+use crate::engine::{Batch, CommitError, Engine, News, Rows, StoredRow};
+use crate::job::Job;
 use crate::registry::Registry;
-use crate::state::{DocKey, State};
+use crate::state::{DocKey, Row, State};
 use crate::tx::Tx;
 use crate::{Revision, Shared, Source};
 
@@ -21,205 +24,294 @@ use crate::{Revision, Shared, Source};
 const LARGEST_BATCH: usize = 512;
 /// How often a batch is run again when the engine says for certain that nothing of it was committed.
 const COMMIT_TRIES: usize = 3;
+/// Between two attempts to find out an unknown outcome.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) enum Message {
     Job(Box<dyn Job>),
-    /// Catch up with other controllers, then answer.
-    Refresh(oneshot::Sender<Result<(), Error>>),
+    /// Catch up with other controllers, then answer whoever waits for that.
+    Refresh(Option<oneshot::Sender<Result<(), Error>>>),
+    /// Finish what was sent before, close the engine, answer and end.
+    Stop(oneshot::Sender<()>),
 }
 
-pub(crate) trait Job: Send {
-    /// Runs the body; false when it refused, and then nothing of it may be kept.
-    fn run(&mut self, tx: &mut Tx) -> bool;
-    /// The transaction's constraints failed after the body succeeded.
-    fn refuse(&mut self, error: Error);
-    /// Everything is decided and durable: answer the caller.
-    fn answer(self: Box<Self>);
-}
-
-struct TypedJob<F, T, E> {
-    body: F,
-    result: Option<Result<T, E>>,
-    answer: oneshot::Sender<Result<T, E>>,
-}
-
-pub(crate) fn job<F, T, E>(body: F, answer: oneshot::Sender<Result<T, E>>) -> Box<dyn Job>
-where
-    F: FnMut(&mut Tx) -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: From<Error> + Send + 'static,
-{
-    Box::new(TypedJob { body, result: None, answer })
-}
-
-impl<F, T, E> Job for TypedJob<F, T, E>
-where
-    F: FnMut(&mut Tx) -> Result<T, E> + Send,
-    T: Send,
-    E: From<Error> + Send,
-{
-    fn run(&mut self, tx: &mut Tx) -> bool {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)));
-        let result = result.unwrap_or_else(|_| Err(Error::internal("a transaction panicked").into()));
-        let ok = result.is_ok();
-        self.result = Some(result);
-        ok
-    }
-    fn refuse(&mut self, error: Error) {
-        self.result = Some(Err(error.into()));
-    }
-    fn answer(self: Box<Self>) {
-        if let Some(result) = self.result {
-            // A caller that went away does not want the answer; what was committed stays committed.
-            let _ = self.answer.send(result);
-        }
-    }
-}
-
+/// Starts the writer thread, which owns the engine from the first moment: an engine may block, and its caller may be a runtime's thread.
 pub(crate) fn start(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source: Arc<dyn Source>) -> Result<Arc<Shared>, Error> {
-    let mut state = State::empty(registry, engine.is_shared());
-    let loaded = engine.load()?;
-    for row in loaded.rows {
-        apply(&mut state, &row)?;
-    }
-    state.revision = loaded.revision;
-    state.forgotten = loaded.revision;
-    let (jobs, inbox) = channel();
-    let (woken, revision) = watch::channel(state.revision);
-    let shared = Arc::new(Shared { view: ArcSwap::from_pointee(state), jobs, revision });
-    let writer = Writer { engine, source, shown: Arc::downgrade(&shared), woken };
+    let (opened, result) = sync_channel(1);
+    let body = move || match load(&mut *engine, registry) {
+        Err(error) => {
+            drop(engine);
+            let _ = opened.send(Err(error));
+        }
+        Ok(state) => {
+            let (jobs, inbox) = channel();
+            let (woken, revision) = watch::channel(state.revision);
+            let shares = engine.is_shared();
+            let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
+                let remote = engine.follow(wake(shared.clone()));
+                Shared { view: ArcSwap::from_pointee(state), jobs, revision, remote, shares }
+            });
+            let writer = Writer { engine, source, shown: Arc::downgrade(&shared), woken };
+            let _ = opened.send(Ok(shared));
+            writer.run(inbox);
+        }
+    };
     std::thread::Builder::new()
         .name("store-writer".into())
-        .spawn(move || writer.run(inbox))
+        .spawn(body)
         .map_err(|e| Error::caused("starting the store's writer thread", e))?;
-    Ok(shared)
+    result.recv().unwrap_or_else(|_| Err(Error::internal("the store's writer thread died while it loaded the store")))
 }
 
-fn apply(state: &mut State, row: &StoredRow) -> Result<(), Error> {
-    let kind = state.registry.by_name(&row.kind)?;
-    let value = match &row.body {
-        None => None,
-        Some(body) => Some(
-            (state.registry.entry(kind).decode)(body)
-                .map_err(|e| Error::caused(format!("reading the stored {} {}", row.kind, row.id), e))?,
-        ),
-    };
-    state.put(kind, &row.id, value, row.revision)
+/// What an engine calls when others have written: weak, or the store would keep itself alive.
+fn wake(shared: Weak<Shared>) -> Box<dyn Fn(Revision) + Send + Sync> {
+    Box::new(move |newest| {
+        if let Some(shared) = shared.upgrade()
+            && shared.view.load().revision < newest
+        {
+            // A store that has stopped has nobody to tell.
+            let _ = shared.jobs.send(Message::Refresh(None));
+        }
+    })
+}
+
+fn load(engine: &mut dyn Engine, registry: Arc<Registry>) -> Result<State, Error> {
+    let mut state = State::empty(registry);
+    let mut newest = 0;
+    let revision = engine.load(&mut |stored| {
+        newest = newest.max(stored.revision);
+        let ((kind, id), row) = decode(&state.registry, &stored)?;
+        state.put(kind, &id, row).map(drop)
+    })?;
+    if newest > revision {
+        return Err(Error::internal(format!(
+            "the store is damaged or an unfinished copy: it has a document of revision {newest}, but is itself at {revision}"
+        )));
+    }
+    state.revision = revision;
+    state.forgotten = revision;
+    Ok(state)
+}
+
+fn decode(registry: &Registry, stored: &StoredRow) -> Result<(DocKey, Option<Row>), Error> {
+    let kind = registry.by_name(&stored.kind)?;
+    let Some(body) = &stored.body else { return Ok(((kind, stored.id.clone()), None)) };
+    let reading = || format!("reading the stored {} {}", stored.kind, stored.id);
+    let value = (registry.entry(kind).decode)(body).map_err(|e| Error::caused(reading(), e))?;
+    let id = (registry.entry(kind).id)(&value);
+    if id != stored.id {
+        return Err(Error::internal(format!("{}: it calls itself {id}", reading())));
+    }
+    Ok(((kind, id), Some(Row { revision: stored.revision, value })))
 }
 
 struct Writer {
     engine: Box<dyn Engine>,
     source: Arc<dyn Source>,
     /// Weak, so that dropping the last handle closes the inbox and ends this thread.
-    shown: std::sync::Weak<Shared>,
+    shown: Weak<Shared>,
     woken: watch::Sender<Revision>,
 }
 
-impl Writer {
-    fn run(mut self, inbox: Receiver<Message>) {
-        while let Ok(first) = inbox.recv() {
-            let (mut jobs, mut refreshes) = (Vec::new(), Vec::new());
-            let waiting = std::iter::once(first).chain(inbox.try_iter().take(LARGEST_BATCH - 1));
-            for message in waiting {
-                match message {
-                    Message::Job(job) => jobs.push(job),
-                    Message::Refresh(answer) => refreshes.push(answer),
-                }
-            }
-            let Some(shared) = self.shown.upgrade() else { return };
-            self.batch(&shared, &mut jobs, !refreshes.is_empty());
-            for job in jobs {
-                job.answer();
-            }
-            for answer in refreshes {
-                let _ = answer.send(Ok(()));
-            }
+/// Why a batch came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// The engine could not be reached or read; it has tried long enough itself.
+    #[error("the store is not available")]
+    Begin(#[source] Error),
+    /// Certainly not committed; running it again may help.
+    #[error("the store did not accept the write")]
+    Commit(#[source] Error),
+    /// Perhaps committed.
+    #[error("the outcome of the write is unknown")]
+    Unknown(#[source] Error),
+}
+
+impl Trouble {
+    /// For a caller: "unavailable" promises that nothing was changed.
+    fn told(&self) -> Error {
+        match self {
+            Trouble::Begin(_) | Trouble::Commit(_) => Error::unavailable(chain(self)),
+            Trouble::Unknown(_) => Error::internal(chain(self)),
         }
     }
+}
 
-    fn batch(&mut self, shared: &Shared, jobs: &mut [Box<dyn Job>], refresh: bool) {
-        let mut error = Error::unavailable("the store did not accept the write");
-        for _ in 0..COMMIT_TRIES {
-            match self.try_batch(shared, jobs, refresh) {
-                Ok(()) => return,
-                Err(CommitError::Failed(e)) => {
-                    tracing::warn!(error = %e, cause = ?std::error::Error::source(&e), "a batch was not committed");
-                    error = e;
-                }
-                Err(CommitError::Unknown(e)) => {
-                    tracing::error!(error = %e, "the outcome of a batch is unknown");
-                    error = e;
+/// What one turn of the writer deals with.
+#[derive(Default)]
+struct Inbox {
+    jobs: Vec<Box<dyn Job>>,
+    refreshes: Vec<oneshot::Sender<Result<(), Error>>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Inbox {
+    fn gather(first: Message, more: &Receiver<Message>) -> Self {
+        let mut inbox = Inbox::default();
+        for message in std::iter::once(first).chain(more.try_iter().take(LARGEST_BATCH - 1)) {
+            match message {
+                Message::Job(job) => inbox.jobs.push(job),
+                Message::Refresh(answer) => inbox.refreshes.extend(answer),
+                Message::Stop(answer) => {
+                    inbox.stop = Some(answer);
                     break;
                 }
             }
         }
-        let text = error.to_string();
-        for job in jobs {
-            job.refuse(Error::unavailable(format!("the store did not accept the write: {text}")));
+        inbox
+    }
+
+    /// `caught_up` is about the refreshes; the jobs know their results.
+    fn answer(self, caught_up: Result<(), String>) {
+        for job in self.jobs {
+            job.answer();
+        }
+        for answer in self.refreshes {
+            // Whoever stopped waiting does not want the answer.
+            let _ = answer.send(caught_up.clone().map_err(Error::unavailable));
+        }
+    }
+}
+
+impl Writer {
+    fn run(mut self, messages: Receiver<Message>) {
+        while let Ok(first) = messages.recv() {
+            let mut inbox = Inbox::gather(first, &messages);
+            let stop = inbox.stop.take();
+            let Some(shared) = self.shown.upgrade() else { return };
+            let caught_up = self.batch(&shared, &mut inbox.jobs);
+            inbox.answer(caught_up);
+            if let Some(stop) = stop {
+                drop(self);
+                let _ = stop.send(());
+                return;
+            }
         }
     }
 
-    fn try_batch(&mut self, shared: &Shared, jobs: &mut [Box<dyn Job>], refresh: bool) -> Result<(), CommitError> {
-        let mut state = State::clone(&shared.view.load());
-        let caught_up = if refresh || state.shared_engine { self.catch_up(&mut state, !jobs.is_empty())? } else { false };
-        let mut written: Vec<DocKey> = Vec::new();
-        for job in jobs.iter_mut() {
-            let mut tx = Tx::new(&state, &*self.source);
-            if !job.run(&mut tx) {
+    /// Runs the jobs and leaves in them what to answer; the result is about catching up.
+    fn batch(&mut self, shared: &Shared, jobs: &mut [Box<dyn Job>]) -> Result<(), String> {
+        for attempt in 1.. {
+            let Err(trouble) = self.try_batch(shared, jobs) else { break };
+            tracing::warn!(error = chain(&trouble), attempt, "a batch failed");
+            if attempt < COMMIT_TRIES && matches!(trouble, Trouble::Commit(_)) {
                 continue;
             }
-            match tx.finish() {
-                Ok(outcome) => {
-                    state = outcome.state;
-                    written.extend(outcome.written);
-                }
-                Err(error) => job.refuse(error),
-            }
-        }
-        if written.is_empty() {
-            self.engine.abandon();
-        } else {
-            let batch = encode(&state, written).map_err(CommitError::Failed)?;
-            self.engine.commit(&batch)?;
-        }
-        if caught_up || state.revision > shared.view.load().revision {
-            let revision = state.revision;
-            shared.view.store(Arc::new(state));
-            self.woken.send_replace(revision);
+            // Also those that refused by themselves: they may have seen what others wrote in this batch.
+            jobs.iter_mut().for_each(|job| job.refuse(trouble.told()));
+            return if matches!(trouble, Trouble::Begin(_)) { Err(trouble.to_string()) } else { Ok(()) };
         }
         Ok(())
     }
 
-    /// Takes in what other controllers wrote. With `to_write`, holds the engine's write lock from here to commit.
-    fn catch_up(&mut self, state: &mut State, to_write: bool) -> Result<bool, CommitError> {
-        let news = self.engine.begin(state.revision, to_write).map_err(CommitError::Failed)?;
-        if news.revision == state.revision {
-            return Ok(false);
+    fn try_batch(&mut self, shared: &Shared, jobs: &mut [Box<dyn Job>]) -> Result<(), Trouble> {
+        let news = self.engine.begin(shared.view.load().revision, !jobs.is_empty()).map_err(Trouble::Begin)?;
+        let mut state = State::clone(&shared.view.load());
+        let caught_up = self.take_in(&mut state, news).and_then(|news| {
+            if news {
+                // At once: readers who wait for what others wrote need not wait for this batch.
+                self.show(shared, state.clone());
+            }
+            self.run_jobs(state, jobs)
+        });
+        let (state, written) = caught_up.inspect_err(|_| self.engine.abandon()).map_err(Trouble::Begin)?;
+        if written.is_empty() {
+            if !jobs.is_empty() {
+                self.engine.abandon();
+            }
+            return Ok(());
         }
-        for row in &news.rows {
-            apply(state, row).map_err(CommitError::Failed)?;
-            let kind = state.registry.by_name(&row.kind).map_err(CommitError::Failed)?;
-            state.remember(row.revision, std::iter::once((kind, row.id.clone())));
+        self.commit(&Batch { revision: state.revision, rows: rows(&state, written) })?;
+        self.show(shared, state);
+        Ok(())
+    }
+
+    /// Takes in what other controllers wrote, if anything.
+    fn take_in(&mut self, state: &mut State, news: News) -> Result<bool, Error> {
+        match news {
+            News::Nothing => return Ok(false),
+            News::Since(Rows { revision, rows }) => {
+                let rows: Vec<_> =
+                    rows.iter().map(|stored| Ok((stored.revision, decode(&state.registry, stored)?))).collect::<Result<_, Error>>()?;
+                let mut changes: Vec<(Revision, DocKey)> = rows.iter().map(|(revision, (key, _))| (*revision, key.clone())).collect();
+                changes.sort_unstable();
+                state.put_all(rows.into_iter().map(|(_, row)| row).collect())?;
+                state.remember(changes.into_iter());
+                state.revision = revision;
+            }
+            News::Reload => {
+                tracing::info!(revision = state.revision, "reading the whole store again");
+                *state = load(&mut *self.engine, state.registry.clone())?;
+            }
         }
-        state.revision = news.revision;
         Ok(true)
+    }
+
+    /// Runs every job on what the ones before it left. An error is about the state, not about a job.
+    #[allow(clippy::type_complexity)]
+    fn run_jobs(
+        &self,
+        mut state: State,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<(State, BTreeMap<DocKey, (Revision, Option<String>)>), Error> {
+        let mut batch = BTreeMap::new();
+        for job in jobs {
+            let mut tx = Tx::new(state, &*self.source);
+            let done = job.run(&mut tx);
+            match if done { tx.check() } else { Ok(()) } {
+                Ok(()) if done => {
+                    let written;
+                    (state, written) = tx.keep();
+                    batch.extend(written.into_iter().map(|(key, body)| (key, (state.revision, body))));
+                }
+                refused => {
+                    state = tx.undo()?;
+                    if let Err(error) = refused {
+                        job.refuse(error);
+                    }
+                }
+            }
+        }
+        Ok((state, batch))
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), Trouble> {
+        let error = match self.engine.commit(batch) {
+            Ok(()) => return Ok(()),
+            Err(CommitError::Failed(e)) => return Err(Trouble::Commit(e)),
+            Err(CommitError::Unknown(e)) => e,
+        };
+        tracing::warn!(error = chain(&error), revision = batch.revision, "finding out whether a batch was committed");
+        let deadline = Instant::now() + self.engine.patience();
+        loop {
+            match self.engine.resolve() {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Trouble::Commit(error)),
+                Err(e) if Instant::now() >= deadline => return Err(Trouble::Unknown(e)),
+                Err(_) => std::thread::sleep(RESOLVE_PAUSE),
+            }
+        }
+    }
+
+    fn show(&self, shared: &Shared, state: State) {
+        let revision = state.revision;
+        shared.view.store(Arc::new(state));
+        self.woken.send_replace(revision);
     }
 }
 
-fn encode(state: &State, mut written: Vec<DocKey>) -> Result<Batch, Error> {
-    written.sort_unstable();
-    written.dedup();
-    let mut rows = Vec::with_capacity(written.len());
-    for (kind, id) in written {
-        let entry = state.registry.entry(kind);
-        let (revision, body) = match state.row(kind, &id) {
-            None => (state.revision, None),
-            Some(row) => {
-                let body = (entry.encode)(&row.value).map_err(|e| Error::caused(format!("encoding the {} {id}", entry.name), e))?;
-                (row.revision, Some(body))
-            }
-        };
-        rows.push(StoredRow { kind: entry.name.into(), id, revision, body });
+fn rows(state: &State, written: BTreeMap<DocKey, (Revision, Option<String>)>) -> Vec<StoredRow> {
+    let row = |((kind, id), (revision, body))| StoredRow { kind: state.registry.entry(kind).name.into(), id, revision, body };
+    written.into_iter().map(row).collect()
+}
+
+/// An error with its causes, for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
     }
-    Ok(Batch { revision: state.revision, rows })
+    text
 }

@@ -40,6 +40,7 @@ pub fn routes(cloud: &Cloud) -> Routes {
     Routes::new()
         .nest("/identity", unkai_identity::routes(cloud))
         .nest("/image", unkai_image::routes(cloud))
+        .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
 }
 

@@ -41,7 +41,7 @@ fn fill(url: &str, user: &str, project: Option<&str>) -> Option<String> {
 }
 
 /// The endpoints chosen for a project; none when nothing was chosen, and then it sees all.
-fn chosen(view: &View, project: &Id<Project>) -> Option<BTreeSet<Id<Endpoint>>> {
+pub fn chosen(view: &View, project: &Id<Project>) -> Option<BTreeSet<Id<Endpoint>>> {
     let mut associations = view.by_index::<EndpointAssociation>("project", project.as_str()).peekable();
     associations.peek()?;
     let mut shown = BTreeSet::new();

@@ -53,9 +53,7 @@ pub fn rules(spec: &GroupSpec) -> String {
                 Direction::Egress => "ge",
                 Direction::Ingress => "gi",
             };
-            expressions(rule)
-                .into_iter()
-                .map(move |e| format!("add rule inet uk {chain}_{} {e} accept\n", names::tail(&spec.id, 12)))
+            expressions(rule).into_iter().map(move |e| format!("add rule inet uk {chain}_{} {e} accept\n", names::tail(&spec.id, 12)))
         })
         .collect();
     lines.sort();
@@ -88,13 +86,33 @@ pub fn change_members(id: &str, old: &[IpNet], new: &[IpNet]) -> String {
     batch + &networks(&tail, new)
 }
 
-pub fn remove(id: &str) -> String {
-    let tail = names::tail(id, 12);
-    let mut batch = declare(id);
-    for chain in ["ge", "gi"] {
-        batch += &format!("flush chain inet uk {chain}_{tail}\ndelete chain inet uk {chain}_{tail}\n");
+/// Takes groups' chains and sets away; refused as a whole when anything else still uses one of them.
+pub fn remove(ids: &[String]) -> String {
+    let mut batch = String::new();
+    for id in ids {
+        batch += &declare(id);
+        batch += &declare_members(id);
+    }
+    let chains = || ids.iter().flat_map(|id| ["ge", "gi"].map(|c| format!("{c}_{}", names::tail(id, 12))));
+    let sets = ids.iter().flat_map(|id| ["m4", "m6", "n4", "n6"].map(|s| format!("{s}_{}", names::tail(id, 12))));
+    // Groups may name each other, so no object is deleted before all rules are gone.
+    for chain in chains() {
+        batch += &format!("flush chain inet uk {chain}\n");
+    }
+    for chain in chains() {
+        batch += &format!("delete chain inet uk {chain}\n");
+    }
+    for set in sets {
+        batch += &format!("delete set inet uk {set}\n");
     }
     batch
+}
+
+/// The destination ports a rule means, if it says any; a single bound stands for itself.
+pub fn ports(rule: &Rule) -> Option<(u16, u16)> {
+    let low = rule.port_min.or(rule.port_max)?;
+    let high = rule.port_max.unwrap_or(low).max(low);
+    Some((low, high))
 }
 
 fn is_host(net: &IpNet) -> bool {
@@ -155,9 +173,7 @@ fn expressions(rule: &Rule) -> Vec<String> {
     let protocol = protocol_expression(rule);
     match &rule.remote_group {
         None => vec![base + &protocol],
-        Some(id) => ["m", "n"]
-            .map(|set| format!("{base} {ip} {side} @{set}{digit}_{}{protocol}", names::tail(id, 12)))
-            .into(),
+        Some(id) => ["m", "n"].map(|set| format!("{base} {ip} {side} @{set}{digit}_{}{protocol}", names::tail(id, 12))).into(),
     }
 }
 
@@ -185,15 +201,8 @@ fn protocol_expression(rule: &Rule) -> String {
                 text += &format!(" {word} {field} {value}");
             }
         }
-    } else if has_ports(number) {
-        match (rule.port_min, rule.port_max) {
-            (None, None) => {}
-            (low, high) => {
-                let low = low.unwrap_or(0);
-                let high = high.unwrap_or(u16::MAX).max(low);
-                text += &format!(" th dport {low}-{high}");
-            }
-        }
+    } else if let Some((low, high)) = ports(rule).filter(|_| has_ports(number)) {
+        text += &format!(" th dport {low}-{high}");
     }
     text
 }
@@ -203,15 +212,7 @@ mod tests {
     use super::*;
 
     fn rule(direction: Direction, ethertype: Ethertype) -> Rule {
-        Rule {
-            direction,
-            ethertype,
-            protocol: None,
-            port_min: None,
-            port_max: None,
-            remote_prefix: None,
-            remote_group: None,
-        }
+        Rule { direction, ethertype, protocol: None, port_min: None, port_max: None, remote_prefix: None, remote_group: None }
     }
 
     #[test]
@@ -225,12 +226,7 @@ mod tests {
             rules: vec![
                 rule(Egress, Ipv4),
                 rule(Egress, Ipv6),
-                Rule {
-                    protocol: Some(6),
-                    port_min: Some(22),
-                    port_max: Some(22),
-                    ..rule(Ingress, Ipv4)
-                },
+                Rule { protocol: Some(6), port_min: Some(22), port_max: Some(22), ..rule(Ingress, Ipv4) },
                 Rule {
                     protocol: Some(17),
                     port_min: Some(6000),
@@ -238,30 +234,12 @@ mod tests {
                     remote_prefix: Some("192.0.2.7/24".parse().unwrap()),
                     ..rule(Ingress, Ipv4)
                 },
-                Rule {
-                    protocol: Some(1),
-                    port_min: Some(8),
-                    port_max: Some(0),
-                    ..rule(Ingress, Ipv4)
-                },
-                Rule {
-                    protocol: Some(1),
-                    port_min: Some(128),
-                    ..rule(Ingress, Ipv6)
-                },
-                Rule {
-                    protocol: Some(112),
-                    ..rule(Ingress, Ipv4)
-                },
-                Rule {
-                    remote_group: Some("2222-bbbbbbbbbbbb".into()),
-                    ..rule(Ingress, Ipv6)
-                },
+                Rule { protocol: Some(1), port_min: Some(8), port_max: Some(0), ..rule(Ingress, Ipv4) },
+                Rule { protocol: Some(1), port_min: Some(128), ..rule(Ingress, Ipv6) },
+                Rule { protocol: Some(112), ..rule(Ingress, Ipv4) },
+                Rule { remote_group: Some("2222-bbbbbbbbbbbb".into()), ..rule(Ingress, Ipv6) },
                 // Of the wrong family: matches nothing, so it is not there.
-                Rule {
-                    remote_prefix: Some("2001:db8::/32".parse().unwrap()),
-                    ..rule(Ingress, Ipv4)
-                },
+                Rule { remote_prefix: Some("2001:db8::/32".parse().unwrap()), ..rule(Ingress, Ipv4) },
             ],
         };
         assert_eq!(rules(&spec), include_str!("golden/group.nft"));

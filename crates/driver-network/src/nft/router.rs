@@ -49,9 +49,7 @@ pub fn batch(spec: &RouterSpec) -> String {
 }
 
 /// A fixed address may have several floating ones; it goes out by the lowest.
-fn first_per_fixed(
-    floating: &[crate::spec::FloatingIp],
-) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
+fn first_per_fixed(floating: &[crate::spec::FloatingIp]) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     let mut seen = std::collections::BTreeMap::new();
     for f in floating {
         seen.entry(f.fixed).or_insert(f.floating);
@@ -66,10 +64,7 @@ mod tests {
 
     #[test]
     fn floating_and_hidden() {
-        let pair = |a: &str, b: &str| FloatingIp {
-            floating: a.parse().unwrap(),
-            fixed: b.parse().unwrap(),
-        };
+        let pair = |a: &str, b: &str| FloatingIp { floating: a.parse().unwrap(), fixed: b.parse().unwrap() };
         let spec = RouterSpec {
             id: "r".into(),
             admin_state_up: true,

@@ -7,6 +7,7 @@ pub mod dhcp;
 pub mod dns;
 mod metadata;
 pub mod ra;
+mod shares;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net};
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+pub use shares::Share;
 
 use crate::{
     Driver, Mac, Result, names,
@@ -37,8 +40,8 @@ pub struct MetadataConnection {
     pub network_id: String,
     pub peer: SocketAddr,
     pub stream: TcpStream,
-    /// Counts against the network's limit while it lives; keep it with the stream.
-    pub permit: OwnedSemaphorePermit,
+    /// Counts against the guest's limit while it lives; keep it with the stream.
+    pub permit: Share,
 }
 
 /// Everything the services of one network answer from.
@@ -52,17 +55,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn new<'a>(
-        network: Arc<NetworkSpec>,
-        ports: impl IntoIterator<Item = &'a PortSpec>,
-        router_present: bool,
-    ) -> Self {
-        Self {
-            mac: service_mac(&network),
-            network,
-            ports: ports.into_iter().map(|p| (p.mac, p.clone())).collect(),
-            router_present,
-        }
+    pub fn new<'a>(network: Arc<NetworkSpec>, ports: impl IntoIterator<Item = &'a PortSpec>, router_present: bool) -> Self {
+        Self { mac: service_mac(&network), network, ports: ports.into_iter().map(|p| (p.mac, p.clone())).collect(), router_present }
     }
 
     pub fn service_nets(&self) -> impl Iterator<Item = IpNet> {

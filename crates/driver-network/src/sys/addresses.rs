@@ -15,11 +15,7 @@ use crate::{Error, Result, error::kernel_errno};
 impl Links {
     async fn address_messages(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let request = self.handle.address().get().set_link_index_filter(index);
-        request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(Error::netlink(self.on("list addresses")))
+        request.execute().try_collect().await.map_err(Error::netlink(self.on("list addresses")))
     }
 
     /// Makes the device's addresses exactly `wanted` (its IPv6 link-local one aside); returns what is new.
@@ -56,9 +52,7 @@ impl Links {
 
     async fn delete_address(&self, message: AddressMessage) -> Result<()> {
         match self.handle.address().del(message).execute().await {
-            Err(e) if kernel_errno(&e) != Some(libc::EADDRNOTAVAIL) => {
-                Err(Error::netlink(self.on("delete address"))(e))
-            }
+            Err(e) if kernel_errno(&e) != Some(libc::EADDRNOTAVAIL) => Err(Error::netlink(self.on("delete address"))(e)),
             _ => Ok(()),
         }
     }

@@ -145,12 +145,7 @@ fn parse(body: &[u8]) -> Option<Flow> {
             key.extend(whole);
         }
     }
-    Some(Flow {
-        original: original?,
-        reply: reply?,
-        family,
-        key,
-    })
+    Some(Flow { original: original?, reply: reply?, family, key })
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {
@@ -210,13 +205,7 @@ mod tests {
         let ip = [attribute(1, &[10, 0, 0, 1]), attribute(2, &[10, 0, 0, 2])].concat();
         let proto = [attribute(1, &[6]), attribute(2, &[4, 0]), attribute(3, &[0, 22])].concat();
         let one = [attribute(0x8001, &ip), attribute(0x8002, &proto)].concat();
-        let body = [
-            vec![2, 0, 0, 0],
-            attribute(0x8001, &one),
-            attribute(0x8002, &one),
-            attribute(12, &[1, 2, 3, 4]),
-        ]
-        .concat();
+        let body = [vec![2, 0, 0, 0], attribute(0x8001, &one), attribute(0x8002, &one), attribute(12, &[1, 2, 3, 4])].concat();
         let flow = parse(&body).unwrap();
         assert_eq!(flow.original.destination_port, 22);
         assert_eq!(flow.original.source_port, 1024);

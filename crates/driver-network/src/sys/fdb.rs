@@ -5,19 +5,15 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use futures_util::StreamExt;
 use futures_util::TryStreamExt;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::{
     AddressFamily,
-    neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-    },
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::RouteType,
 };
-use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use futures_util::StreamExt;
 
 use super::Links;
 use crate::{Error, Mac, Result, error::kernel_errno};
@@ -43,21 +39,10 @@ impl Links {
     }
 
     async fn fdb(&self, device: u32) -> Result<BTreeSet<FdbEntry>> {
-        let request = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Bridge);
-        let messages: Vec<NeighbourMessage> = request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(Error::netlink(self.on("list forwarding entries")))?;
-        Ok(messages
-            .iter()
-            .filter(|m| m.header.ifindex == device)
-            .filter_map(read)
-            .collect())
+        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Bridge);
+        let messages: Vec<NeighbourMessage> =
+            request.execute().try_collect().await.map_err(Error::netlink(self.on("list forwarding entries")))?;
+        Ok(messages.iter().filter(|m| m.header.ifindex == device).filter_map(read).collect())
     }
 
     async fn add_fdb(&self, device: u32, entry: &FdbEntry) -> Result<()> {
@@ -66,11 +51,7 @@ impl Links {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message(device, entry)));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | how;
         let what = || self.on(&format!("add forwarding entry {} to {:?}", entry.mac, entry.vtep));
-        let mut answers = self
-            .handle
-            .clone()
-            .request(request)
-            .map_err(|e| Error::netlink(what())(e))?;
+        let mut answers = self.handle.clone().request(request).map_err(|e| Error::netlink(what())(e))?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::Error(e) = answer.payload
                 && e.code.is_some()
@@ -127,10 +108,7 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
             NeighbourAttribute::Destination(to) => remote(to),
             _ => None,
         });
-        return vtep.map(|vtep| FdbEntry {
-            mac,
-            vtep: Some(vtep),
-        });
+        return vtep.map(|vtep| FdbEntry { mac, vtep: Some(vtep) });
     }
     let ours = message.header.state == NeighbourState::Noarp;
     ours.then_some(FdbEntry { mac, vtep: None })

@@ -8,12 +8,7 @@ use crate::{
 };
 
 async fn host(address: &str) -> Result<World, String> {
-    World::with(Config {
-        underlay: Some(address.parse().unwrap()),
-        dns_upstreams: Vec::new(),
-        ..Config::default()
-    })
-    .await
+    World::with(Config { underlay: Some(address.parse().unwrap()), dns_upstreams: Vec::new(), ..Config::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Coming, going, and dying in between.
 
 use std::{
+    os::fd::OwnedFd,
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,17 +19,12 @@ async fn a_new_driver_takes_over_without_a_break() {
     let mut world = world!();
     outside(&world).await;
     let open = world.group(1, &EVERYTHING).await;
-    let some = world
-        .group(2, &["egress IPv4", "ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=6 min=80 max=80"])
-        .await;
+    let some = world.group(2, &["egress IPv4", "ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=6 min=80 max=80"]).await;
     let network = world.network(1).await;
     let a = world.guest(&network, 5, &[&open]).await;
     let b = world.guest(&network, 6, &[&some]).await;
     let mut spec = router(1, vec![interface(&network, 1, &["10.0.1.1/24"])]);
-    spec.floating_ips.push(FloatingIp {
-        floating: "203.0.113.50".parse().unwrap(),
-        fixed: "10.0.1.6".parse().unwrap(),
-    });
+    spec.floating_ips.push(FloatingIp { floating: "203.0.113.50".parse().unwrap(), fixed: "10.0.1.6".parse().unwrap() });
     world.driver.apply_router(&spec).await.unwrap();
     serve_tcp(&b.netns, 22);
     serve_tcp(&b.netns, 80);
@@ -108,7 +104,7 @@ async fn a_tap_lives_as_long_as_its_descriptor() {
         id: id(1005),
         network_id: network.id.clone(),
         mac: mac(261),
-        fixed_ips: vec![],
+        fixed_ips: vec![FixedIp { subnet_id: "four".into(), address: address("10.0.1.5") }],
         allowed_address_pairs: vec![],
         port_security: true,
         security_groups: vec![],
@@ -120,6 +116,7 @@ async fn a_tap_lives_as_long_as_its_descriptor() {
     assert!(matches!(world.driver.apply_port(&port).await, Err(Error::NoPort(_))));
     let tap = world.driver.open_port(&port).await.unwrap().expect("a descriptor");
     assert!(matches!(world.driver.open_port(&port).await, Err(Error::PortBusy(_))));
+    assert!(tap_is_answered(&tap, port.mac));
     world.reopen().await;
     world.driver.apply_network(&network).await.unwrap();
     world.driver.apply_port(&port).await.unwrap();
@@ -186,4 +183,28 @@ async fn quick_enough() {
     eprintln!("network, network + port: {first:?}\none more port: {further:?}");
     let best = first.iter().map(|t| t.1).min().unwrap();
     assert!(best < Duration::from_millis(500), "{best:?}");
+}
+
+/// Asks for the service address by ARP, as a guest's driver would: every frame has a header of ten octets before it.
+fn tap_is_answered(tap: &OwnedFd, mac: Mac) -> bool {
+    let mut frame = vec![0; 10];
+    frame.extend(Mac::BROADCAST.0);
+    frame.extend(mac.0);
+    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend([0; 10]);
+    frame.extend([10, 0, 1, 2]);
+    let mut buffer = [0; 2048];
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        nix::unistd::write(tap, &frame).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        while let Ok(n) = nix::unistd::read(tap, &mut buffer) {
+            let reply = [8, 6, 0, 1, 8, 0, 6, 4, 0, 2];
+            if n >= 52 && buffer[22..32] == reply && buffer[38..42] == [10, 0, 1, 2] {
+                return true;
+            }
+        }
+    }
+    false
 }

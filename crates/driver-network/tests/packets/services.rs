@@ -17,7 +17,8 @@ use crate::{
     world::{EVERYTHING, World, exec, world},
 };
 
-const SCRIPT: &str = "#!/bin/busybox sh\n[ \"$1\" = deconfig ] || env\n[ \"$1\" != bound ] || busybox ip addr add $ip/$mask dev $interface\n";
+const SCRIPT: &str =
+    "#!/bin/busybox sh\n[ \"$1\" = deconfig ] || env\n[ \"$1\" != bound ] || busybox ip addr add $ip/$mask dev $interface\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dhcp_with_a_real_client() {
@@ -110,10 +111,7 @@ fn resolver() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_own_names_and_forwarded_ones() {
-    let config = Config {
-        dns_upstreams: vec![resolver()],
-        ..Config::default()
-    };
+    let config = Config { dns_upstreams: vec![resolver()], ..Config::default() };
     let world = match World::with(config).await {
         Ok(world) => world,
         Err(why) => return eprintln!("skipped: {why}"),
@@ -188,4 +186,23 @@ async fn slaac_from_the_services_without_a_router() {
     assert!(seen.contains("2001:db8:1:"), "{seen}");
     let routes = exec(&guest.netns, &["ip", "-6", "route", "show", "default"]);
     assert_eq!(routes.trim(), "", "services are nobody's default router");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greedy_guest_does_not_keep_others_from_metadata() {
+    let world = world!();
+    let network = world.network(1).await;
+    let (greedy, other) = (world.guest(&network, 5, &[]).await, world.guest(&network, 6, &[]).await);
+    for guest in [&greedy, &other] {
+        crate::world::ip(&format!("-n {} route add 169.254.169.254/32 via 10.0.1.2", guest.netns));
+    }
+    let held: Vec<TcpStream> = (0..300)
+        .filter_map(|_| {
+            let address = SocketAddr::from(([169, 254, 169, 254], 80));
+            within(&greedy.netns, || TcpStream::connect_timeout(&address, Duration::from_secs(3)).ok())
+        })
+        .collect();
+    assert!(held.len() > 100);
+    assert_eq!(get_metadata(&other.netns), Some(format!("{} 10.0.1.6", network.id)));
+    drop(held);
 }

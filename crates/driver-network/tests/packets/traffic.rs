@@ -81,7 +81,15 @@ pub fn still_carries(stream: &mut TcpStream) -> bool {
     alive(stream, PATIENCE)
 }
 
+/// Cutting takes a few milliseconds after the change; a cut connection stays cut.
 pub fn is_cut(stream: &mut TcpStream) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while alive(stream, SILENCE) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
     !alive(stream, Duration::from_millis(900))
 }
 

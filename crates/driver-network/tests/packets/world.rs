@@ -106,11 +106,7 @@ pub fn exec(netns: &str, command: &[&str]) -> String {
 
 impl World {
     pub async fn open() -> Result<Self, String> {
-        Self::with(Config {
-            dns_upstreams: Vec::new(),
-            ..Config::default()
-        })
-        .await
+        Self::with(Config { dns_upstreams: Vec::new(), ..Config::default() }).await
     }
 
     pub async fn with(config: Config) -> Result<Self, String> {
@@ -118,18 +114,10 @@ impl World {
             return Err(why);
         }
         let prefix = prefix();
-        let config = Config {
-            dataplane_netns: Some(format!("{prefix}-d")),
-            prefix,
-            ..config
-        };
+        let config = Config { dataplane_netns: Some(format!("{prefix}-d")), prefix, ..config };
         let metadata = Arc::new(Metadata::default());
         let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone()))).await.unwrap();
-        Ok(Self {
-            driver,
-            config,
-            metadata,
-        })
+        Ok(Self { driver, config, metadata })
     }
 
     /// As after a crash: a new driver that knows nothing.
@@ -194,10 +182,7 @@ impl World {
             admin_state_up: true,
             hostname: Some(format!("guest{host}")),
             extra_dhcp_opts: vec![],
-            attach: Attach::Veth {
-                netns: netns.clone(),
-                device: "eth0".into(),
-            },
+            attach: Attach::Veth { netns: netns.clone(), device: "eth0".into() },
         };
         assert!(self.driver.open_port(&spec).await.unwrap().is_none());
         Guest { netns, spec }
@@ -245,12 +230,7 @@ pub fn network_spec(n: u32, range: &str) -> NetworkSpec {
 
 /// Rules as `ingress IPv4 proto=6 min=22 max=22 prefix=… group=…`.
 pub fn group_spec(n: u32, rules: &[&str]) -> GroupSpec {
-    GroupSpec {
-        id: id(0x00f0_0000 + n),
-        stateful: true,
-        rules: rules.iter().map(|text| rule(text)).collect(),
-        members: vec![],
-    }
+    GroupSpec { id: id(0x00f0_0000 + n), stateful: true, rules: rules.iter().map(|text| rule(text)).collect(), members: vec![] }
 }
 
 pub fn rule(text: &str) -> Rule {

@@ -59,7 +59,8 @@ pub enum EventKind {
     Started,
     Paused,
     Resumed,
-    /// The guest (or this driver) restarted the machine; the process is the same.
+    /// The guest (or this driver) restarted the machine; the process is the same. One restart may be told twice: the firmware resets
+    /// once more when it finds that it was jumped into.
     Reset { by_guest: bool },
     /// A disk could not be read or written; the guest stands still if `paused`.
     DiskError { disk: String, no_space: bool, paused: bool },
@@ -188,6 +189,15 @@ impl Shared {
         changed.write(&self.dir)?;
         *ledger = changed;
         Ok(())
+    }
+
+    /// For changes that are true whether they can be written or not, such as an end on a host whose disk is full.
+    pub fn record_regardless(&self, change: impl FnOnce(&mut Ledger)) {
+        let mut ledger = self.ledger();
+        change(&mut ledger);
+        if let Err(error) = ledger.write(&self.dir) {
+            tracing::error!(server = %self.id, %error, "the ledger is behind");
+        }
     }
 
     pub fn emit(&self, kind: EventKind) {

@@ -113,7 +113,10 @@ pub(crate) fn run_state(status: &str) -> Option<RunState> {
 fn note(shared: &Shared, event: &QmpEvent) {
     let text = |pointer: &str| event.data.pointer(pointer).and_then(Value::as_str);
     match event.name.as_str() {
-        "SHUTDOWN" => shared.intent().seen.shutdown = Some(text("/reason").unwrap_or("unknown").to_owned()),
+        // The first one counts: our quit after a guest's shutdown is announced too.
+        "SHUTDOWN" => {
+            shared.intent().seen.shutdown.get_or_insert_with(|| text("/reason").unwrap_or("unknown").to_owned());
+        }
         "GUEST_PANICKED" => shared.intent().seen.panicked = true,
         _ => {}
     }
@@ -195,13 +198,10 @@ fn finish(shared: &Arc<Shared>, ended: Ended) {
     let log = console::tail(&shared.dir.qemu_log(), Some(20), 16 * 1024).unwrap_or_default();
     let exit = Exit::now(decide(&shared.intent().seen, ended, &String::from_utf8_lossy(&log)));
     tracing::info!(server = %shared.id, pid = shared.process.id.pid, reason = ?exit.reason, "QEMU ended");
-    let noted = shared.record(|ledger| {
+    shared.record_regardless(|ledger| {
         ledger.process = None;
         ledger.last_exit = Some(exit.clone());
     });
-    if let Err(error) = noted {
-        tracing::error!(server = %shared.id, %error, "the end of QEMU is not in the ledger");
-    }
     if let Some(parent) = &shared.config.cgroup_parent {
         crate::cgroup::remove(parent, shared.id);
     }

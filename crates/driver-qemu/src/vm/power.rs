@@ -15,7 +15,7 @@ impl Vm {
     /// Asks the guest to shut down; after `deadline` it is switched off.
     pub async fn stop(&self, deadline: Duration) -> Result<Exit> {
         let _operation = self.shared.operation.lock().await;
-        self.shared.record(|ledger| ledger.desired = Desired::Stopped)?;
+        self.shared.record_regardless(|ledger| ledger.desired = Desired::Stopped);
         let reacts = self.status().state == RunState::Running;
         if reacts && let Some(exit) = self.shut_down(deadline).await? {
             return Ok(exit);
@@ -25,7 +25,7 @@ impl Vm {
 
     /// Switches the machine off at once.
     pub async fn kill(&self) -> Result<Exit> {
-        self.shared.record(|ledger| ledger.desired = Desired::Stopped)?;
+        self.shared.record_regardless(|ledger| ledger.desired = Desired::Stopped);
         self.switch_off().await
     }
 

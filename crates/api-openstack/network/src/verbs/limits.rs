@@ -34,7 +34,7 @@ pub fn limit_of(view: &View, project: &Id<Project>, limit: &Limit) -> i64 {
 }
 
 /// The transaction fails when the project ends up with more of `resource` than it may have.
-pub(super) fn hold(tx: &mut Tx, resource: &'static str, project: Option<&Id<Project>>) {
+pub fn hold(tx: &mut Tx, resource: &'static str, project: Option<&Id<Project>>) {
     let (Some(project), Some(limit)) = (project, LIMITS.iter().find(|l| l.resource == resource)) else { return };
     let most = limit_of(&tx.view(), project, limit);
     tx.limit(limit.resource, limit.tally, project.as_str(), most);

@@ -26,11 +26,11 @@ pub use access::{candidate_networks, is_external_for, is_shared_with, may_see_gr
 pub use addresses::{PortAddresses, port_addresses, server_addresses};
 pub use dhcp::refresh as refresh_dhcp;
 pub use floating_ip::{FloatingRequest, TargetWish, associate, create_floating_ip, delete_floating_ip, dissociate};
-pub use limits::{LIMITS, limit_of};
+pub use limits::{LIMITS, Limit, hold as hold_limit, limit_of};
 pub use network::{NetworkRequest, SegmentWish, change_segment, create_network, delete_network, set_external, set_shared};
 pub use port::{AddressWish, PortRequest, create_port, delete_port, delete_ports_of};
 pub use port_update::{PortChange, update_port};
-pub use rbac::{RbacRequest, create_rbac_policy, delete_rbac_policy};
+pub use rbac::{RbacRequest, create_rbac_policy, delete_all_of as delete_policies_of, delete_rbac_policy};
 pub use router::{
     Interface, InterfaceWish, RouterRequest, add_interface, create_router, delete_router, interfaces, remove_interface, set_routes,
 };

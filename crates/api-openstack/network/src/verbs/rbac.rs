@@ -56,7 +56,7 @@ pub fn delete_rbac_policy(tx: &mut Tx, id: &Id<RbacPolicy>) -> Result<(), Refusa
 }
 
 /// Removes all policies of an object that is being deleted.
-pub(super) fn delete_all_of(tx: &mut Tx, object: &str) -> Result<(), Refusal> {
+pub fn delete_all_of(tx: &mut Tx, object: &str) -> Result<(), Refusal> {
     let policies: Vec<_> = tx.by_index::<RbacPolicy>("object", object).map(|p| p.meta.id.clone()).collect();
     for policy in policies {
         tx.delete(&policy)?;

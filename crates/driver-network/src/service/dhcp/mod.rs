@@ -30,9 +30,7 @@ pub async fn start(netns: &Netns, snapshot: Shared) -> Result<Task> {
 async fn serve(socket: AsyncFd<OwnedFd>, snapshot: Shared) {
     let mut buffer = vec![0; 2048];
     loop {
-        let received = socket
-            .async_io(tokio::io::Interest::READABLE, |s| packet::receive(s, &mut buffer))
-            .await;
+        let received = socket.async_io(tokio::io::Interest::READABLE, |s| packet::receive(s, &mut buffer)).await;
         let frame = match received {
             Ok(n) => &buffer[..n],
             Err(e) if gone(&e) => return,

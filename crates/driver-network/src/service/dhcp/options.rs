@@ -13,13 +13,7 @@ use crate::{
 pub const LEASE_SECONDS: u32 = 24 * 3600;
 
 /// What a client may know without a lease (INFORM): everything but times.
-pub fn configuration(
-    snapshot: &Snapshot,
-    port: &PortSpec,
-    subnet: &SubnetSpec,
-    cidr: Ipv4Net,
-    server: Ipv4Addr,
-) -> Options {
+pub fn configuration(snapshot: &Snapshot, port: &PortSpec, subnet: &SubnetSpec, cidr: Ipv4Net, server: Ipv4Addr) -> Options {
     let mut options = Options::new();
     let network = &snapshot.network;
     options.insert(1, cidr.netmask().octets().into());
@@ -146,12 +140,7 @@ mod tests {
 
     #[test]
     fn extra_options() {
-        let option = |name: &str, value: &str| {
-            extra_option(&DhcpOpt {
-                name: name.into(),
-                value: value.into(),
-            })
-        };
+        let option = |name: &str, value: &str| extra_option(&DhcpOpt { name: name.into(), value: value.into() });
         assert_eq!(option("bootfile-name", "pxe.0"), Some((67, b"pxe.0".to_vec())));
         assert_eq!(option("42", "192.0.2.1, 192.0.2.2"), Some((42, vec![192, 0, 2, 1, 192, 0, 2, 2])));
         assert_eq!(option("option:252", "x"), Some((252, b"x".to_vec())));

@@ -41,9 +41,7 @@ pub fn answer(snapshot: &Snapshot, bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let reply = match message.kind()? {
         message::DISCOVER => grant(snapshot, &lease, &message, message::OFFER),
-        message::REQUEST if wants(&message, request.source) == Some(lease.address) => {
-            grant(snapshot, &lease, &message, message::ACK)
-        }
+        message::REQUEST if wants(&message, request.source) == Some(lease.address) => grant(snapshot, &lease, &message, message::ACK),
         message::REQUEST => refuse(&lease, &message),
         message::INFORM => inform(snapshot, &lease, &message),
         message::DECLINE => {
@@ -70,23 +68,14 @@ fn lease<'a>(snapshot: &'a Snapshot, port: &'a PortSpec) -> Option<Lease<'a>> {
             return None;
         };
         let server = snapshot.service_v4().find(|net| cidr.contains(&net.addr()))?;
-        Some(Lease {
-            port,
-            subnet,
-            cidr,
-            address,
-            server: server.addr(),
-        })
+        Some(Lease { port, subnet, cidr, address, server: server.addr() })
     })
 }
 
 /// The address the client asks to have or to keep.
 fn wants(message: &Message, source: Ipv4Addr) -> Option<Ipv4Addr> {
     let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
-    message
-        .address_option(message::REQUESTED_ADDRESS)
-        .or_else(|| given(message.client))
-        .or_else(|| given(source))
+    message.address_option(message::REQUESTED_ADDRESS).or_else(|| given(message.client)).or_else(|| given(source))
 }
 
 /// What every answer has.
@@ -149,11 +138,7 @@ fn send(snapshot: &Snapshot, lease: &Lease<'_>, reply: &Message) -> Vec<u8> {
     } else {
         (reply.mac, reply.yours)
     };
-    let frame = UdpFrame {
-        source: (snapshot.mac, lease.server, 67),
-        destination: (mac, address, 68),
-        payload: &reply.encode(),
-    };
+    let frame = UdpFrame { source: (snapshot.mac, lease.server, 67), destination: (mac, address, 68), payload: &reply.encode() };
     frame.encode()
 }
 

@@ -7,6 +7,7 @@
 mod answer;
 mod forward;
 mod listen;
+mod request;
 
 use std::{
     io,
@@ -38,12 +39,7 @@ fn resolvers(text: &str) -> Vec<SocketAddr> {
 }
 
 /// Opens the sockets of all `addresses` at once and serves each.
-pub async fn start(
-    netns: &Netns,
-    addresses: Vec<IpAddr>,
-    snapshot: &Shared,
-    forwarder: &Arc<Forwarder>,
-) -> Result<Vec<(IpAddr, Task)>> {
+pub async fn start(netns: &Netns, addresses: Vec<IpAddr>, snapshot: &Shared, forwarder: &Arc<Forwarder>) -> Result<Vec<(IpAddr, Task)>> {
     if addresses.is_empty() {
         return Ok(Vec::new());
     }

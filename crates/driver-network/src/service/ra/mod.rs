@@ -42,10 +42,7 @@ pub enum Sender {
 
 impl Sender {
     pub fn router(interface: &RouterInterface) -> Self {
-        Self::Router {
-            mac: interface.mac,
-            addresses: interface.addresses.clone(),
-        }
+        Self::Router { mac: interface.mac, addresses: interface.addresses.clone() }
     }
 
     /// What to say now, if anything.
@@ -66,11 +63,8 @@ impl Sender {
         if subnets.is_empty() {
             return None;
         }
-        let mut dns: Vec<Ipv6Addr> = subnets
-            .iter()
-            .flat_map(|(_, _, subnet)| &subnet.dns_servers)
-            .filter_map(|address| v6(*address))
-            .collect();
+        let mut dns: Vec<Ipv6Addr> =
+            subnets.iter().flat_map(|(_, _, subnet)| &subnet.dns_servers).filter_map(|address| v6(*address)).collect();
         if dns.is_empty() {
             dns.extend(snapshot.service_nets().filter_map(|net| v6(net.addr())));
         }
@@ -80,13 +74,7 @@ impl Sender {
             lifetime,
             managed: subnets.iter().any(|(_, mode, _)| *mode == Ipv6Mode::Dhcpv6Stateful),
             other: subnets.iter().any(|(_, mode, _)| *mode != Ipv6Mode::Slaac),
-            prefixes: subnets
-                .iter()
-                .map(|(net, mode, _)| Prefix {
-                    net: *net,
-                    autonomous: *mode != Ipv6Mode::Dhcpv6Stateful,
-                })
-                .collect(),
+            prefixes: subnets.iter().map(|(net, mode, _)| Prefix { net: *net, autonomous: *mode != Ipv6Mode::Dhcpv6Stateful }).collect(),
             dns,
             domain: snapshot.network.dns.domain.clone(),
         };
@@ -205,10 +193,7 @@ mod tests {
 
     #[test]
     fn a_router_speaks_for_the_subnets_it_is_in() {
-        let router = Sender::Router {
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            addresses: vec!["2001:db8:1::1/64".parse().unwrap()],
-        };
+        let router = Sender::Router { mac: Mac([2, 0, 0, 0, 0, 1]), addresses: vec!["2001:db8:1::1/64".parse().unwrap()] };
         let said = router.say(&snapshot(true)).unwrap();
         assert_eq!(said[6..8], ROUTER_LIFETIME.to_be_bytes());
         assert!(said.windows(6).any(|w| w == [0x20, 0x01, 0x0d, 0xb8, 0, 1]));

@@ -39,7 +39,7 @@ impl Setup {
     }
 
     async fn project(&self, id: &'static str) {
-        let project: Project = serde_json::from_value(json!({ "meta": { "id": id, "name": id }, "domain": "default" })).unwrap();
+        let project: Project = serde_json::from_value(json!({ "meta": { "id": id, "name": id }, "domain": "default", "enabled": true })).unwrap();
         self.cloud.store.transact(move |tx| tx.insert(project.clone())).await.unwrap();
     }
 

@@ -39,12 +39,7 @@ fn ask(kind: u8, change: impl FnOnce(&mut Message)) -> Vec<u8> {
         options: [(message::MESSAGE_TYPE, vec![kind])].into(),
     };
     change(&mut message);
-    UdpFrame {
-        source: (CLIENT, none, 68),
-        destination: (Mac::BROADCAST, Ipv4Addr::BROADCAST, 67),
-        payload: &message.encode(),
-    }
-    .encode()
+    UdpFrame { source: (CLIENT, none, 68), destination: (Mac::BROADCAST, Ipv4Addr::BROADCAST, 67), payload: &message.encode() }.encode()
 }
 
 /// The answer's destination MAC and address, and the message.

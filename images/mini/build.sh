@@ -25,7 +25,7 @@ BOOT_MODULES="virtio_pci virtio_blk overlay virtio_net"
 # Loaded before the root file system only when the disk is not virtio-blk.
 FALLBACK_MODULES="virtio_scsi ata_piix ahci sd_mod"
 # There for devices that come later.
-OTHER_MODULES="virtio_rng virtio_console virtio_balloon sr_mod isofs vfat nls_ascii nls_cp437 nls_utf8 button evdev 8021q e1000 pvpanic_pci"
+OTHER_MODULES="virtio_rng virtio_console virtio_balloon sr_mod isofs vfat nls_ascii nls_cp437 nls_utf8 button evdev 8021q e1000 pvpanic_mmio"
 
 need_packages "$HERE/packages"
 

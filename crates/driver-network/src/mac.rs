@@ -14,16 +14,7 @@ impl Mac {
     pub fn link_local(self) -> Ipv6Addr {
         let m = self.0;
         let group = |a: u8, b: u8| u16::from_be_bytes([a, b]);
-        Ipv6Addr::new(
-            0xfe80,
-            0,
-            0,
-            0,
-            group(m[0] ^ 2, m[1]),
-            group(m[2], 0xff),
-            group(0xfe, m[3]),
-            group(m[4], m[5]),
-        )
+        Ipv6Addr::new(0xfe80, 0, 0, 0, group(m[0] ^ 2, m[1]), group(m[2], 0xff), group(0xfe, m[3]), group(m[4], m[5]))
     }
 }
 
@@ -73,9 +64,7 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

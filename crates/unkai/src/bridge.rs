@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use unkai_control::Images;
-use unkai_image::ImageFiles;
+use unkai_image::bytes::Images as ImageBytes;
 use unkai_link::server::{BoxFuture, Bytes, LinkServer};
 use unkai_model::compute::Host;
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
 use unkai_openstack::{ByteStream, Target, Tunnels};
-use unkai_store::Store;
 
 /// The dialects' tunnels are the link's. Filled once the link is there.
 #[derive(Clone, Default)]
@@ -28,23 +27,14 @@ impl Tunnels for LinkTunnels {
 }
 
 /// The agents' images are those of the image service.
-pub struct StoredImages {
-    pub store: Store,
-    pub files: ImageFiles,
-}
+pub struct StoredImages(pub ImageBytes);
 
 impl Images for StoredImages {
     fn open(&self, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
-        Box::pin(async move {
-            let view = self.store.view();
-            let present = view.require(&image)?;
-            let content = present.bootable().ok_or_else(|| Error::conflict(format!("image {image} is not active")))?;
-            let (file, length) = self.files.open(content).await?;
-            Ok((Box::new(file) as Bytes, length))
-        })
+        Box::pin(async move { self.0.open(&image).map(|(file, length)| (Box::new(file) as Bytes, length)) })
     }
 
     fn take(&self, image: Id<Image>, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move { unkai_image::take_snapshot(&self.store, &self.files, &image, bytes).await })
+        Box::pin(async move { self.0.take(&image, bytes).await })
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use unkai_control::Controller;
-use unkai_image::ImageFiles;
 use unkai_link::ca::Authority;
 use unkai_link::server::LinkServer;
 use unkai_link::tls;
@@ -43,7 +42,6 @@ pub fn routes(cloud: &Cloud) -> Routes {
         .nest("/image", unkai_image::routes(cloud))
         .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
-        .nest("/console", unkai_compute::console_routes(cloud))
 }
 
 /// Starts it; it runs in background tasks until the process ends.
@@ -66,11 +64,11 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
         state_dir: state.path().to_path_buf(),
     });
     unkai_identity::bootstrap(&store, bootstrap_options(password, &url, &config.region)).await?;
-    unkai_compute::bootstrap(&store).await?;
+    unkai_compute::admin::bootstrap(&store).await?;
 
-    let files = ImageFiles::open(&cloud.state_dir)?;
-    unkai_image::recover(&store, &files).await?;
-    let control = Controller::new(store.clone(), Arc::new(StoredImages { store: store.clone(), files }));
+    let images = unkai_image::images(&cloud, &unkai_image::Settings::default());
+    images.recover().await?;
+    let control = Controller::new(store.clone(), Arc::new(StoredImages(images)));
     let link = LinkServer::new(store.clone(), control);
     tunnels.0.set(link.clone()).map_err(|_| anyhow::anyhow!("the controller was started twice"))?;
 

@@ -14,6 +14,8 @@ mod trial;
 mod up;
 mod why;
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 
 #[global_allocator]
@@ -23,6 +25,7 @@ fn main() -> std::process::ExitCode {
     let cli = cli::Cli::parse();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("UNKAI_LOG").unwrap_or_else(|_| "info,h2=warn,hyper=warn".into()))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing has installed a provider before");

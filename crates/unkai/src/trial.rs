@@ -1,13 +1,15 @@
 //! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use unkai_host::{Agent, AgentConfig, Dial, External};
 use unkai_link::tls;
-use unkai_model::Error;
-use unkai_store::Store;
+use unkai_model::identity::Project;
+use unkai_model::network::{Network, Segment};
+use unkai_network::{Refusal, verbs};
+use unkai_store::{Store, Tx};
 
 use crate::cli::UpArgs;
 use crate::controller::Running;
@@ -18,8 +20,41 @@ pub const EXTERNAL: &str = "public";
 
 /// Makes the external network the first time. Afterwards it belongs to the operators.
 pub async fn external_network(store: &Store, cidr: &str) -> Result<()> {
-    let cidr = unkai_network::Cidr::from_str(cidr).with_context(|| format!("`{cidr}` is not a network"))?;
-    store.transact(move |tx| unkai_network::verbs::ensure_external(tx, EXTERNAL, cidr)).await.map_err(|e: Error| e.into())
+    let cidr = parse(cidr)?;
+    let made = store.transact(move |tx| {
+        let present = tx.by_index::<Network>("external", "yes").next().is_some();
+        if present { Ok(()) } else { make_external(tx, cidr) }
+    });
+    made.await.map_err(|refusal: Refusal| anyhow::anyhow!("making the external network: {refusal}"))
+}
+
+fn make_external(tx: &mut Tx, cidr: IpNet) -> Result<(), Refusal> {
+    // The network belongs to the administrator's project, as if made by hand.
+    let project = tx.all::<Project>().find(|project| project.meta.name == "admin").map(|project| project.meta.id.clone());
+    let network = verbs::create_network(
+        tx,
+        &verbs::NetworkRequest {
+            name: EXTERNAL.into(),
+            external: true,
+            is_default: true,
+            segment: verbs::SegmentWish::Exactly(Segment::Flat { physical: EXTERNAL.into() }),
+            ..verbs::NetworkRequest::new(project.clone())
+        },
+    )?;
+    verbs::create_subnet(
+        tx,
+        &verbs::SubnetRequest {
+            name: format!("{EXTERNAL}-subnet"),
+            cidr: Some(cidr),
+            enable_dhcp: false,
+            ..verbs::SubnetRequest::on(network.meta.id.clone(), project, if cidr.addr().is_ipv4() { 4 } else { 6 })
+        },
+    )?;
+    Ok(())
+}
+
+fn parse(cidr: &str) -> Result<IpNet> {
+    cidr.parse::<IpNet>().map(|net| net.trunc()).with_context(|| format!("`{cidr}` is not a network"))
 }
 
 /// Starts the agent. It dials the controller's port as any other agent would.
@@ -49,7 +84,7 @@ fn loopback_of(address: std::net::SocketAddr) -> std::net::SocketAddr {
 
 /// The first address of the network, with its prefix length: this machine's, and the gateway of the subnet.
 fn host_address(cidr: &str) -> Result<String> {
-    let cidr = unkai_network::Cidr::from_str(cidr).with_context(|| format!("`{cidr}` is not a network"))?;
+    let cidr = parse(cidr)?;
     let first = cidr.hosts().next().context("the external network has no addresses")?;
     Ok(format!("{first}/{}", cidr.prefix_len()))
 }

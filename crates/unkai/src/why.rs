@@ -47,8 +47,10 @@ pub fn status(view: &View, url: &str) -> String {
 
 /// Everything known about the resource with this id or, for servers, name.
 pub fn explain(view: &View, id: &str) -> String {
-    let named = view.all::<Server>().find(|server| server.meta.id.as_str() == id || server.meta.name == id);
-    if let Some(server) = named {
+    let named = |server: &std::sync::Arc<Server>| server.meta.id.as_str() == id || server.meta.name == id;
+    // Of several with this name the newest that lives, else the newest.
+    let server = view.all::<Server>().filter(named).max_by_key(|server| (server.is_live(), server.meta.created));
+    if let Some(server) = server {
         return explain_server(view, &server);
     }
     let mut out = String::new();
@@ -105,9 +107,6 @@ fn explain_server(view: &View, server: &Server) -> String {
         if let Some(at) = at {
             let _ = writeln!(out, "  {what:<9} {at}  {}", since(meta.created, at));
         }
-    }
-    for action in unkai_compute::history(view, &meta.id) {
-        let _ = writeln!(out, "  {action}");
     }
     out
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Host;
+use crate::image::Image;
 use crate::{Derived, Id, Kind, Meta};
 
 /// The metadata key that names the zone.
@@ -23,9 +24,18 @@ pub struct Aggregate {
     pub hosts: BTreeSet<Id<Host>>,
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// Images that its hosts should have at hand before a server asks for them.
+    #[serde(default)]
+    pub images: BTreeSet<Id<Image>>,
 }
 
 impl Aggregate {
+    /// An aggregate without hosts.
+    pub fn new(meta: Meta<Aggregate>, number: u64, zone: Option<String>) -> Self {
+        let metadata = zone.map(|zone| (ZONE_KEY.to_owned(), zone)).into_iter().collect();
+        Aggregate { meta, number, hosts: BTreeSet::new(), metadata, images: BTreeSet::new() }
+    }
+
     pub fn zone(&self) -> Option<&str> {
         self.metadata.get(ZONE_KEY).map(String::as_str)
     }

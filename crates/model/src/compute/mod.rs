@@ -1,18 +1,22 @@
 //! Servers and the hosts that run them.
 
 mod aggregate;
+mod console_token;
 mod flavor;
 mod host;
 mod keypair;
 mod server;
+mod server_action;
 mod server_group;
 
 pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
+pub use console_token::{ConsoleKind, ConsoleToken};
 pub use flavor::Flavor;
 pub use host::{Capacity, Host, HostStatus, Reachability};
 pub use keypair::{KeyPair, KeyType};
 pub use server::{
-    Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Resize, ResizeState, Run, Server,
-    ServerSpec, ServerStatus, StopReason, Timeline,
+    Asked, Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Reset, Resize, ResizeState,
+    Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,
 };
+pub use server_action::{ActionEvent, Outcome, ServerAction};
 pub use server_group::{GroupPolicy, ServerGroup};

@@ -71,6 +71,73 @@ pub struct ServerSpec {
     pub rescue: Option<Rescue>,
     #[serde(default)]
     pub resize: Option<Resize>,
+    /// Names that the caller gave to devices, for the guest to find them by.
+    #[serde(default)]
+    pub port_tags: BTreeMap<Id<Port>, String>,
+    /// The verb that was asked last: on the way there, APIs name it.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+    /// An administrator's word about its state, good until the next verb.
+    #[serde(default)]
+    pub reset: Option<Reset>,
+}
+
+/// A verb, and what it was asked of. Never cleared: it is over when the agent has settled at `generation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub verb: Verb,
+    /// The state it was asked in, which APIs show until it is over.
+    pub was: VmState,
+    pub generation: u64,
+}
+
+/// What can be asked of a server and takes its host some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    Create,
+    Start,
+    Stop,
+    SoftReboot,
+    HardReboot,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
+    Rebuild,
+    Resize,
+    RevertResize,
+    Rescue,
+    Unrescue,
+    Shelve,
+    Offload,
+    Unshelve,
+    Delete,
+}
+
+/// The states between verbs, in the words of compute APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    Building,
+    Active,
+    Paused,
+    Suspended,
+    Stopped,
+    Rescued,
+    /// Changed in size; to be confirmed or reverted.
+    Resized,
+    Shelved,
+    ShelvedOffloaded,
+    Error,
+    Deleted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    pub to: VmState,
+    /// It counts while the server's generation is this one.
+    pub generation: u64,
 }
 
 /// The state that is wanted.
@@ -120,6 +187,9 @@ pub struct Launch {
     pub launch_index: u32,
     #[serde(default)]
     pub trusted_certs: Option<Vec<String>>,
+    /// Partition and file system of the root disk are left as the image has them (`OS-DCF:diskConfig: MANUAL`).
+    #[serde(default)]
+    pub manual_disk: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -295,6 +365,12 @@ pub struct Timeline {
 }
 
 impl Server {
+    /// Notes a verb: the next generation is about it.
+    pub fn ask(&mut self, verb: Verb, was: VmState) {
+        self.meta.generation += 1;
+        self.spec.asked = Some(Asked { verb, was, generation: self.meta.generation });
+    }
+
     pub fn is_live(&self) -> bool {
         self.status.deleted.is_none()
     }
@@ -324,7 +400,7 @@ impl Kind for Server {
     const NAME: &'static str = "server";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `host`, `unplaced`, `image`. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
+    /// Indexes: `project`, `host`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -350,6 +426,9 @@ impl Kind for Server {
         }
         for (host, class, amount) in self.charges() {
             d.tally(class, &host, amount);
+        }
+        if self.spec.launch.shelved_image.is_some() {
+            d.index("shelved", "yes");
         }
         if let Some(group) = &self.spec.wish.group {
             d.index("group", group);

@@ -46,19 +46,6 @@ named! {
     }
 }
 
-impl DiskFormat {
-    /// A kernel, a ramdisk or a machine image of the old Amazon kind: the container format has to be the same.
-    pub fn is_amazon(self) -> bool {
-        matches!(self, DiskFormat::Ami | DiskFormat::Ari | DiskFormat::Aki)
-    }
-}
-
-impl ContainerFormat {
-    pub fn is_amazon(self) -> bool {
-        matches!(self, ContainerFormat::Ami | ContainerFormat::Ari | ContainerFormat::Aki)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

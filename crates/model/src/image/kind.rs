@@ -118,6 +118,9 @@ pub struct Incoming {
     /// What is complete in the staging area.
     #[serde(default)]
     pub staged: Option<Content>,
+    /// Why what was staged may not be imported. Nothing of it was kept.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 impl Image {
@@ -155,7 +158,7 @@ impl Image {
         self.go(to)?;
         self.status.attempts += 1;
         self.status.refusal = None;
-        self.status.incoming = Some(Incoming { attempt: self.status.attempts, staged: None });
+        self.status.incoming = Some(Incoming { attempt: self.status.attempts, staged: None, refused: None });
         Ok(self.status.attempts)
     }
 
@@ -169,10 +172,14 @@ impl Image {
         Ok(())
     }
 
-    /// The bytes of `attempt` are complete in the staging area.
-    pub fn stage(&mut self, attempt: u64, content: Content) -> Result<(), Error> {
+    /// The bytes of `attempt` are complete in the staging area, or were refused there.
+    pub fn stage(&mut self, attempt: u64, outcome: Result<Content, String>) -> Result<(), Error> {
         self.require_attempt(attempt)?;
-        self.status.incoming = Some(Incoming { attempt, staged: Some(content) });
+        let (staged, refused) = match outcome {
+            Ok(content) => (Some(content), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        self.status.incoming = Some(Incoming { attempt, staged, refused });
         Ok(())
     }
 
@@ -282,7 +289,7 @@ mod tests {
     fn what_was_staged_becomes_active_only_through_an_import() {
         let mut image = image();
         let attempt = image.begin(ImageState::Uploading).unwrap();
-        image.stage(attempt, content()).unwrap();
+        image.stage(attempt, Ok(content())).unwrap();
         assert!(image.complete(attempt, content()).is_err());
         image.go(ImageState::Importing).unwrap();
         image.complete(attempt, content()).unwrap();

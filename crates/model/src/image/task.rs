@@ -3,7 +3,7 @@
 //! Made in the transaction that moves the image to `importing`; ended in the one that makes it active or gives it up. A controller that
 //! starts ends the tasks that its predecessor left unfinished, together with their images.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Image;
@@ -36,6 +36,23 @@ named! {
 impl TaskState {
     pub fn is_final(self) -> bool {
         matches!(self, TaskState::Success | TaskState::Failure)
+    }
+}
+
+/// How long a finished task can be read.
+const KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+impl ImageTask {
+    /// The import succeeded, or failed for the given reason. A task ends once; later outcomes change nothing.
+    pub fn end(&mut self, now: Timestamp, outcome: Result<(), String>) {
+        if self.state.is_final() {
+            return;
+        }
+        (self.state, self.message) = match outcome {
+            Ok(()) => (TaskState::Success, String::new()),
+            Err(reason) => (TaskState::Failure, reason),
+        };
+        self.expires = now.checked_add(KEPT).ok();
     }
 }
 

@@ -1,0 +1,209 @@
+//! Making servers: `POST /servers`.
+//!
+//! [`request`] turns the body into what is wanted; [`sources`] looks up image, flavor and key; [`wishes`] reads where it is to go.
+//! Everything is written in one transaction: the servers, their ports and the note of the action. Placing them is not done here.
+
+mod name;
+mod request;
+mod sources;
+mod wishes;
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+use unkai_model::compute::{Asked, Availability, BootDisk, Launch, Run, Server, ServerSpec, Verb, VmState};
+use unkai_model::identity::Project;
+use unkai_model::{Id, Meta};
+use unkai_openstack::quota_limit;
+use unkai_store::Tx;
+
+use super::cx::Cx;
+use super::password::password;
+use super::perform::note;
+use super::view::Renderer;
+use super::{ports, schemas};
+use crate::Fault;
+use crate::body::Body;
+pub use name::hostname;
+use request::Request;
+pub use request::{address, certificates, personality, reference, strings, text};
+use sources::Sources;
+pub use sources::{check_metadata, flavor, image, key};
+pub use wishes::{check_host, check_zone};
+
+/// What a project may have, where nobody set another limit.
+pub const INSTANCES: i64 = 10;
+pub const CORES: i64 = 20;
+pub const RAM: i64 = 51_200;
+pub const METADATA_ITEMS: i64 = 128;
+const GROUP_MEMBERS: i64 = 10;
+
+pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
+    let body = body.validated(&schemas::CREATE, cx.version)?;
+    let project = cx.caller.require_project()?.clone();
+    if !cx.caller.may_write(Some(&project)) {
+        return Err(Fault::policy("os_compute_api:servers:create"));
+    }
+    let request = Request::parse(&body)?;
+    let answer = Answer::of(&body, &request);
+    let (store, caller) = (cx.cloud.store.clone(), cx.clone());
+    let made = store.transact(move |tx| make_all(tx, &caller, &project, &request)).await?;
+    Ok(answer.render(&cx, &made))
+}
+
+/// Makes as many as were asked for, or as many as the quota leaves, but not fewer than the least that was asked for.
+fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> Result<Vec<Made>, Fault> {
+    let view = tx.view();
+    let sources = Sources::find(&view, cx, request)?;
+    let wish = wishes::wish(&view, cx, project, request)?;
+    let groups = ports::security_groups(&view, project, &request.security_groups)?;
+    let count = room(tx, project, &sources, request);
+    hold_quota(tx, project, wish.group.as_deref())?;
+    let reservation = format!("r-{}", name::letters(&tx.random::<8>()));
+    let mut made = Vec::new();
+    for index in 0..count {
+        let admin_password = request.admin_password.clone().unwrap_or_else(|| password(&tx.random()));
+        let id: Id<Server> = tx.new_id();
+        let (name, hostname) = request.names(index, count, id.as_str());
+        let mut server = Server {
+            meta: Meta::new(id.clone()).named(name).owned_by(project.clone()),
+            spec: ServerSpec {
+                user: cx.caller.user.clone(),
+                run: Run::Running,
+                launch: Launch {
+                    flavor: sources.flavor.clone(),
+                    image: sources.image.clone(),
+                    shelved_image: None,
+                    boot: BootDisk::Local,
+                    hostname,
+                    key_name: sources.key.as_ref().map(|(name, _)| name.clone()),
+                    public_key: sources.key.as_ref().map(|(_, key)| key.clone()),
+                    user_data: request.user_data.clone(),
+                    config_drive: request.config_drive,
+                    admin_password: Some(admin_password.clone()),
+                    personality: request.personality.clone(),
+                    reservation: reservation.clone(),
+                    launch_index: index,
+                    trusted_certs: None,
+                    manual_disk: request.manual_disk,
+                },
+                ports: Vec::new(),
+                brought_ports: BTreeSet::new(),
+                description: request.description.clone(),
+                metadata: request.metadata.clone(),
+                tags: request.tags.clone(),
+                access_ipv4: request.access_ipv4,
+                access_ipv6: request.access_ipv6,
+                lock: None,
+                wish: wish.clone(),
+                availability: Availability::None,
+                hard_reboots: 0,
+                soft_reboots: 0,
+                incarnation: 0,
+                rescue: None,
+                resize: None,
+                port_tags: Default::default(),
+                asked: Some(Asked { verb: Verb::Create, was: VmState::Building, generation: 1 }),
+                reset: None,
+            },
+            status: Default::default(),
+        };
+        ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
+        tx.insert(server.clone())?;
+        note(tx, cx, &server, "create", "compute__do_build_and_run_instance", true)?;
+        made.push(Made { id, admin_password, reservation: reservation.clone() });
+    }
+    Ok(made)
+}
+
+fn room(tx: &Tx, project: &Id<Project>, sources: &Sources, request: &Request) -> u32 {
+    let view = tx.view();
+    let left = |resource: &str, default: i64, each: i64| match quota_limit(&view, "compute", project, resource, default) {
+        limit if limit < 0 || each == 0 => i64::MAX,
+        limit => (limit - tx.tally(tally_name(resource), project.as_str())) / each,
+    };
+    let most = left("instances", INSTANCES, 1).min(left("cores", CORES, i64::from(sources.flavor.vcpus))).min(left(
+        "ram",
+        RAM,
+        sources.flavor.ram_mib as i64,
+    ));
+    u32::try_from(most.max(0)).unwrap_or(u32::MAX).clamp(request.min_count, request.max_count)
+}
+
+fn tally_name(resource: &str) -> &'static str {
+    match resource {
+        "cores" => "cores",
+        "ram" => "ram",
+        _ => "instances",
+    }
+}
+
+/// The transaction fails when the project ends up above its limits.
+fn hold_quota(tx: &mut Tx, project: &Id<Project>, group: Option<&str>) -> Result<(), Fault> {
+    hold_sizes(tx, project);
+    if let Some(group) = group {
+        let most = quota_limit(&tx.view(), "compute", project, "server_group_members", GROUP_MEMBERS);
+        let members = tx.by_index::<Server>("group", group).count() as i64;
+        if most >= 0 && members >= most {
+            return Err(Fault::forbidden("Quota exceeded, too many servers in group"));
+        }
+    }
+    Ok(())
+}
+
+/// Holds the limits on servers, processors and memory for this transaction.
+pub fn hold_sizes(tx: &mut Tx, project: &Id<Project>) {
+    let view = tx.view();
+    for (resource, default) in [("instances", INSTANCES), ("cores", CORES), ("ram", RAM)] {
+        let most = quota_limit(&view, "compute", project, resource, default);
+        tx.limit(tally_name(resource), tally_name(resource), project.as_str(), most);
+    }
+}
+
+struct Made {
+    id: Id<Server>,
+    admin_password: String,
+    reservation: String,
+}
+
+/// What the answer repeats of the request.
+struct Answer {
+    security_groups: Value,
+    manual_disk: bool,
+    reservation_only: bool,
+}
+
+impl Answer {
+    fn of(body: &Value, request: &Request) -> Answer {
+        let named = body["server"].get("security_groups").cloned();
+        Answer {
+            security_groups: named.unwrap_or_else(|| json!([{ "name": "default" }])),
+            manual_disk: request.manual_disk,
+            reservation_only: request.return_reservation,
+        }
+    }
+
+    fn render(self, cx: &Cx, made: &[Made]) -> Response {
+        let Some(first) = made.first() else { return StatusCode::ACCEPTED.into_response() };
+        if self.reservation_only {
+            return (StatusCode::ACCEPTED, Json(json!({ "reservation_id": first.reservation }))).into_response();
+        }
+        let view = cx.cloud.store.view();
+        let renderer = Renderer::new(cx, &view);
+        let link = renderer.self_link(&first.id);
+        let body = json!({ "server": {
+            "id": first.id,
+            "links": [
+                { "rel": "self", "href": link },
+                { "rel": "bookmark", "href": renderer.bookmark("servers", first.id.as_str()) },
+            ],
+            "OS-DCF:diskConfig": if self.manual_disk { "MANUAL" } else { "AUTO" },
+            "security_groups": self.security_groups,
+            "adminPass": first.admin_password,
+        }});
+        (StatusCode::ACCEPTED, [(header::LOCATION, link)], Json(body)).into_response()
+    }
+}

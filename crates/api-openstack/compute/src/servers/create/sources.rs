@@ -1,0 +1,84 @@
+//! What a server is made from: flavor, image and key, as they are at this moment.
+
+use unkai_model::Id;
+use unkai_model::compute::{Flavor, FlavorCopy, KeyPair};
+use unkai_model::image::{Image, ImageState};
+use unkai_store::View;
+
+use super::super::cx::Cx;
+use super::METADATA_ITEMS;
+use super::request::Request;
+use crate::Fault;
+use unkai_openstack::quota_limit;
+
+const GIB: u64 = 1 << 30;
+
+pub struct Sources {
+    pub flavor: FlavorCopy,
+    pub image: Option<Id<Image>>,
+    /// Name and public key.
+    pub key: Option<(String, String)>,
+}
+
+impl Sources {
+    pub fn find(view: &View, cx: &Cx, request: &Request) -> Result<Sources, Fault> {
+        let flavor = flavor(view, cx, &request.flavor)?;
+        let key = request.key_name.as_deref().map(|name| key(view, &cx.caller.user, name)).transpose()?;
+        let image = request.image.as_deref().map(|id| image(view, cx, id, &flavor)).transpose()?;
+        if flavor.disk_gib == 0 && !cx.is_admin() {
+            return Err(Fault::forbidden("Only volume-backed servers are allowed for flavors with zero disk."));
+        }
+        check_metadata(view, cx, request.metadata.len())?;
+        Ok(Sources { flavor, image, key })
+    }
+}
+
+/// The number of metadata entries a server may have.
+pub fn check_metadata(view: &View, cx: &Cx, count: usize) -> Result<(), Fault> {
+    let Some(project) = &cx.caller.project else { return Ok(()) };
+    match quota_limit(view, "compute", project, "metadata_items", METADATA_ITEMS) {
+        most if most >= 0 && count as i64 > most => Err(Fault::forbidden(format!("Maximum number of metadata items exceeds {most}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The flavor of this id, when the caller may use it.
+pub fn flavor(view: &View, cx: &Cx, id: &str) -> Result<FlavorCopy, Fault> {
+    let found = view.get(&Id::<Flavor>::new(id)).filter(|flavor| cx.is_admin() || flavor.is_visible_to(cx.caller.project.as_ref()));
+    found.map(|flavor| flavor.copy()).ok_or_else(|| Fault::bad_request(format!("Flavor {id} could not be found.")))
+}
+
+pub fn key(view: &View, user: &str, name: &str) -> Result<(String, String), Fault> {
+    let found = view.get(&KeyPair::id(user, name));
+    found.map(|key| (name.to_owned(), key.public_key.clone())).ok_or_else(|| Fault::bad_request("Invalid key_name provided."))
+}
+
+/// The image of this id, when the caller may see it, servers can start from it, and it fits the flavor.
+pub fn image(view: &View, cx: &Cx, id: &str, flavor: &FlavorCopy) -> Result<Id<Image>, Fault> {
+    let visible = |image: &Image| cx.sees(image.meta.project.as_ref()) || image.is_visible_to(cx.caller.project.as_ref());
+    let image =
+        view.get(&Id::<Image>::new(id)).filter(|image| visible(image)).ok_or_else(|| Fault::bad_request("Can not find requested image"))?;
+    if image.status.state != ImageState::Active {
+        return Err(Fault::bad_request(format!("Image {id} is not active.")));
+    }
+    if flavor.ram_mib < image.spec.min_ram_mib {
+        return Err(Fault::bad_request("Flavor's memory is too small for requested image."));
+    }
+    let (disk, size, least) = (flavor.disk_gib * GIB, disk_size(&image), image.spec.min_disk_gib * GIB);
+    if flavor.disk_gib > 0 && size > disk {
+        return Err(Fault::bad_request(format!(
+            "Flavor's disk is too small for requested image. Flavor disk is {disk} bytes, image is {size} bytes."
+        )));
+    }
+    if flavor.disk_gib > 0 && least > disk {
+        return Err(Fault::bad_request(format!(
+            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} bytes, minimum size is {least} bytes."
+        )));
+    }
+    Ok(image.meta.id.clone())
+}
+
+/// The larger of the file and the disk it describes.
+fn disk_size(image: &Image) -> u64 {
+    image.status.content.as_ref().map_or(0, |content| content.size.max(content.virtual_size.unwrap_or(0)))
+}

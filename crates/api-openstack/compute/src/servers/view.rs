@@ -1,0 +1,393 @@
+//! Rendering servers for a microversion.
+//!
+//! A list of a thousand is rendered in milliseconds, so bodies are serialised straight from the documents: no tree of values is
+//! built, and what servers share (hosts, zones, networks, groups) is looked up once per request.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha224};
+use unkai_model::compute::{Aggregate, DEFAULT_ZONE, Host, Phase, Reachability, Server};
+use unkai_model::image::{Image, ImageState};
+use unkai_model::network::{Network, SecurityGroup};
+use unkai_model::{Id, Timestamp};
+use unkai_openstack::{iso, iso_z};
+use unkai_store::View;
+
+use super::addresses::Addresses;
+use super::cx::Cx;
+use super::state::{Snapshot, State};
+
+/// How much of a server an answer shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Id, name, links.
+    Brief,
+    /// What update and rebuild answer before 2.75.
+    Core,
+    /// Everything.
+    Full,
+}
+
+/// One request's eyes on the view.
+pub struct Renderer<'a> {
+    pub cx: &'a Cx,
+    pub view: &'a View,
+    /// Scheme, host, port and the service's prefix.
+    base: String,
+    hosts: RefCell<HashMap<Id<Host>, Arc<HostFacts>>>,
+    networks: RefCell<HashMap<Id<Network>, Arc<str>>>,
+    groups: RefCell<HashMap<Id<SecurityGroup>, Arc<str>>>,
+}
+
+/// What answers say of a server's host.
+pub struct HostFacts {
+    pub name: String,
+    pub zone: String,
+    pub status: &'static str,
+    snapshots: HashMap<Id<Server>, Snapshot>,
+}
+
+impl<'a> Renderer<'a> {
+    pub fn new(cx: &'a Cx, view: &'a View) -> Self {
+        let base = format!("{}/compute", cx.cloud.url);
+        Renderer { cx, view, base, hosts: RefCell::default(), networks: RefCell::default(), groups: RefCell::default() }
+    }
+
+    pub fn host(&self, id: &Id<Host>) -> Arc<HostFacts> {
+        self.hosts.borrow_mut().entry(id.clone()).or_insert_with(|| Arc::new(host_facts(self.view, id))).clone()
+    }
+
+    pub fn network_name(&self, id: &Id<Network>) -> Arc<str> {
+        let name = || self.view.get(id).map_or_else(|| id.as_str().into(), |network| network.meta.name.as_str().into());
+        self.networks.borrow_mut().entry(id.clone()).or_insert_with(name).clone()
+    }
+
+    pub fn group_name(&self, id: &Id<SecurityGroup>) -> Arc<str> {
+        let name = || self.view.get(id).map_or_else(|| id.as_str().into(), |group| group.meta.name.as_str().into());
+        self.groups.borrow_mut().entry(id.clone()).or_insert_with(name).clone()
+    }
+
+    pub fn state(&self, server: &Server) -> State {
+        let snapshot = server.status.host.as_ref().and_then(|host| self.host(host).snapshots.get(&server.meta.id).copied());
+        State::of(server, snapshot)
+    }
+
+    pub fn zone(&self, server: &Server) -> String {
+        server.status.host.as_ref().map_or_else(|| server.spec.wish.zone.clone().unwrap_or_default(), |host| self.host(host).zone.clone())
+    }
+
+    pub fn self_link(&self, server: &Id<Server>) -> String {
+        format!("{}/v2.1/servers/{server}", self.base)
+    }
+
+    /// The link to the page after this one.
+    pub fn next_link(&self, collection: &str, query: &str) -> String {
+        format!("{}/v2.1/{collection}?{query}", self.base)
+    }
+
+    pub fn bookmark(&self, collection: &str, id: &str) -> String {
+        format!("{}/{collection}/{id}", self.base)
+    }
+
+    pub fn body(&'a self, server: &'a Server, extent: Extent) -> Body<'a> {
+        Body { renderer: self, server, extent, extra: BTreeMap::new() }
+    }
+}
+
+fn host_facts(view: &View, id: &Id<Host>) -> HostFacts {
+    let host = view.get(id);
+    let status = match &host {
+        None => "UNKNOWN",
+        Some(host) if host.disabled.is_some() => "MAINTENANCE",
+        Some(host) if host.forced_down || host.status.reachability == Reachability::Lost => "DOWN",
+        Some(host) if host.is_up() => "UP",
+        Some(_) => "UNKNOWN",
+    };
+    HostFacts {
+        name: host.map_or_else(|| id.to_string(), |host| host.meta.name.clone()),
+        zone: zone_of(view, id),
+        status,
+        snapshots: snapshots(view, id),
+    }
+}
+
+/// The availability zone of a host.
+pub fn zone_of(view: &View, host: &Id<Host>) -> String {
+    let zone = view.by_index::<Aggregate>("host", host.as_str()).find_map(|aggregate| aggregate.zone().map(str::to_owned));
+    zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned())
+}
+
+/// The snapshots that a host is to take or takes; one that failed is over.
+fn snapshots(view: &View, host: &Id<Host>) -> HashMap<Id<Server>, Snapshot> {
+    let pending = view.by_index::<Image>("snapshot_of", host.as_str()).filter(|image| image.status.refusal.is_none());
+    let step = |image: &Image| if image.status.state == ImageState::Queued { Snapshot::Waiting } else { Snapshot::Uploading };
+    pending.filter_map(|image| Some((image.spec.source.as_ref()?.server.clone(), step(&image)))).collect()
+}
+
+/// The snapshot that is being taken of one server.
+pub fn snapshot_of(view: &View, server: &Server) -> Option<Snapshot> {
+    snapshots(view, server.status.host.as_ref()?).get(&server.meta.id).copied()
+}
+
+/// One server, ready to be serialised.
+pub struct Body<'a> {
+    renderer: &'a Renderer<'a>,
+    server: &'a Server,
+    extent: Extent,
+    /// What only some answers have: `adminPass`.
+    pub extra: BTreeMap<&'static str, serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    rel: &'static str,
+    href: String,
+}
+
+#[derive(Serialize)]
+struct Linked<'a> {
+    id: &'a str,
+    links: [Link; 1],
+}
+
+impl Body<'_> {
+    fn links(&self) -> [Link; 2] {
+        let id = &self.server.meta.id;
+        [
+            Link { rel: "self", href: self.renderer.self_link(id) },
+            Link { rel: "bookmark", href: self.renderer.bookmark("servers", id.as_str()) },
+        ]
+    }
+
+    fn linked<'s>(&self, collection: &str, id: &'s str) -> Linked<'s> {
+        Linked { id, links: [Link { rel: "bookmark", href: self.renderer.bookmark(collection, id) }] }
+    }
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.server.meta.id)?;
+        map.serialize_entry("name", &self.server.meta.name)?;
+        map.serialize_entry("links", &self.links())?;
+        if self.extent != Extent::Brief {
+            self.core(&mut map)?;
+        }
+        if self.extent == Extent::Full {
+            self.full(&mut map)?;
+        }
+        for (key, value) in &self.extra {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Body<'_> {
+    /// The parts that every answer with a server in it has.
+    fn core<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let (server, spec, version) = (self.server, &self.server.spec, self.renderer.cx.version);
+        let state = self.renderer.state(server);
+        map.serialize_entry("status", state.status())?;
+        map.serialize_entry("tenant_id", server.meta.project.as_ref().map_or("", |p| p.as_str()))?;
+        map.serialize_entry("user_id", &spec.user)?;
+        map.serialize_entry("metadata", &spec.metadata)?;
+        map.serialize_entry("hostId", &host_id(server))?;
+        match &spec.launch.image {
+            Some(image) => map.serialize_entry("image", &self.linked("images", image.as_str()))?,
+            None => map.serialize_entry("image", "")?,
+        }
+        if version.at_least(47) {
+            map.serialize_entry("flavor", &FlavorBody(&spec.launch.flavor))?;
+        } else {
+            map.serialize_entry("flavor", &self.linked("flavors", &spec.launch.flavor.id))?;
+        }
+        map.serialize_entry("created", &iso_z(server.meta.created))?;
+        map.serialize_entry("updated", &iso_z(server.meta.updated))?;
+        let addresses = Addresses { renderer: self.renderer, server, extended: self.extent == Extent::Full };
+        if state.vm == unkai_model::compute::VmState::Building {
+            map.serialize_entry("addresses", &BTreeMap::<&str, ()>::new())?;
+        } else {
+            map.serialize_entry("addresses", &addresses)?;
+        }
+        map.serialize_entry("accessIPv4", &spec.access_ipv4.map_or_else(String::new, |a| a.to_string()))?;
+        map.serialize_entry("accessIPv6", &spec.access_ipv6.map_or_else(String::new, |a| a.to_string()))?;
+        map.serialize_entry("OS-DCF:diskConfig", if spec.launch.manual_disk { "MANUAL" } else { "AUTO" })?;
+        if matches!(state.status(), "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "MIGRATING") {
+            map.serialize_entry("progress", &0)?;
+        }
+        if matches!(state.status(), "ERROR" | "DELETED") {
+            self.fault(map)?;
+        }
+        if version.at_least(9) {
+            map.serialize_entry("locked", &spec.lock.is_some())?;
+        }
+        if version.at_least(19) {
+            map.serialize_entry("description", &spec.description)?;
+        }
+        if version.at_least(26) {
+            map.serialize_entry("tags", &spec.tags)?;
+        }
+        if version.at_least(63) {
+            map.serialize_entry("trusted_image_certificates", &spec.launch.trusted_certs)?;
+        }
+        if version.at_least(71) {
+            map.serialize_entry("server_groups", spec.wish.group.as_slice())?;
+        }
+        if version.at_least(73) {
+            map.serialize_entry("locked_reason", &spec.lock.as_ref().and_then(|lock| lock.reason.as_deref()))?;
+        }
+        if version.at_least(96) {
+            map.serialize_entry("pinned_availability_zone", &spec.wish.zone)?;
+        }
+        Ok(())
+    }
+
+    fn full<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let (server, spec, version) = (self.server, &self.server.spec, self.renderer.cx.version);
+        let state = self.renderer.state(server);
+        map.serialize_entry("OS-EXT-AZ:availability_zone", &self.renderer.zone(server))?;
+        map.serialize_entry("config_drive", if spec.launch.config_drive { "True" } else { "" })?;
+        map.serialize_entry("key_name", &spec.launch.key_name)?;
+        map.serialize_entry("OS-SRV-USG:launched_at", &server.status.timeline.launched.map(iso))?;
+        map.serialize_entry("OS-SRV-USG:terminated_at", &server.status.deleted.map(iso))?;
+        let groups = Groups(self);
+        if groups.any() {
+            map.serialize_entry("security_groups", &groups)?;
+        }
+        map.serialize_entry("OS-EXT-STS:task_state", &state.task)?;
+        map.serialize_entry("OS-EXT-STS:vm_state", state.vm_name())?;
+        map.serialize_entry("OS-EXT-STS:power_state", &state.power)?;
+        map.serialize_entry("os-extended-volumes:volumes_attached", &[(); 0])?;
+        if self.renderer.cx.is_admin() {
+            self.attributes(map)?;
+        } else if version.at_least(90) {
+            map.serialize_entry("OS-EXT-SRV-ATTR:hostname", &spec.launch.hostname)?;
+        }
+        Ok(())
+    }
+
+    /// What only administrators see.
+    fn attributes<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let (server, launch, version) = (self.server, &self.server.spec.launch, self.renderer.cx.version);
+        let host = server.status.host.as_ref().map(|host| self.renderer.host(host));
+        let name = host.as_ref().map(|host| host.name.as_str());
+        map.serialize_entry("OS-EXT-SRV-ATTR:host", &name)?;
+        map.serialize_entry("OS-EXT-SRV-ATTR:hypervisor_hostname", &name)?;
+        map.serialize_entry("OS-EXT-SRV-ATTR:instance_name", &instance_name(server))?;
+        if version.at_least(3) {
+            map.serialize_entry("OS-EXT-SRV-ATTR:reservation_id", &launch.reservation)?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:launch_index", &launch.launch_index)?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:hostname", &launch.hostname)?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:kernel_id", "")?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:ramdisk_id", "")?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:root_device_name", "/dev/vda")?;
+            if !self.extra.contains_key("user_data") {
+                map.serialize_entry("OS-EXT-SRV-ATTR:user_data", &launch.user_data)?;
+            }
+        }
+        if version.at_least(16) {
+            map.serialize_entry("host_status", host.as_ref().map_or("", |host| host.status))?;
+        }
+        Ok(())
+    }
+
+    fn fault<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        #[derive(Serialize)]
+        struct FaultBody<'f> {
+            code: u16,
+            created: String,
+            message: &'f str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            details: Option<&'f str>,
+        }
+        let (status, admin) = (&self.server.status, self.renderer.cx.is_admin());
+        let body = match (&status.fault, &status.observed.phase) {
+            (Some(fault), _) => FaultBody {
+                code: fault.code,
+                created: iso_z(fault.at),
+                message: &fault.message,
+                details: Some(fault.details.as_str()).filter(|details| !details.is_empty() && (admin || fault.code != 500)),
+            },
+            (None, Phase::Failed(why)) => FaultBody {
+                code: 500,
+                created: iso_z(status.observed.since.unwrap_or(self.server.meta.updated)),
+                message: why,
+                details: None,
+            },
+            _ => return Ok(()),
+        };
+        map.serialize_entry("fault", &body)
+    }
+}
+
+/// The name under which hypervisors know it, as the original makes it up.
+pub fn instance_name(server: &Server) -> String {
+    let id = server.meta.id.as_str();
+    format!("instance-{}", &id[id.len().saturating_sub(8)..])
+}
+
+/// Tells tenants which of their servers share a host, without telling which host.
+pub fn host_id(server: &Server) -> String {
+    let Some(host) = &server.status.host else { return String::new() };
+    let mut hash = Sha224::new();
+    hash.update(server.meta.project.as_ref().map_or("", |p| p.as_str()));
+    hash.update(host.as_str());
+    hex::encode(hash.finalize())
+}
+
+/// A flavor inside a server, from 2.47 on.
+struct FlavorBody<'a>(&'a unkai_model::compute::FlavorCopy);
+
+impl Serialize for FlavorBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(7))?;
+        map.serialize_entry("vcpus", &self.0.vcpus)?;
+        map.serialize_entry("ram", &self.0.ram_mib)?;
+        map.serialize_entry("disk", &self.0.disk_gib)?;
+        map.serialize_entry("ephemeral", &self.0.ephemeral_gib)?;
+        map.serialize_entry("swap", &self.0.swap_mib)?;
+        map.serialize_entry("original_name", &self.0.name)?;
+        map.serialize_entry("extra_specs", &self.0.extra_specs)?;
+        map.end()
+    }
+}
+
+/// The names of the security groups of a server's ports, each once.
+struct Groups<'a, 'b>(&'a Body<'b>);
+
+impl Groups<'_, '_> {
+    fn ids(&self) -> impl Iterator<Item = Id<SecurityGroup>> + '_ {
+        let ports = self.0.server.spec.ports.iter().filter_map(|port| self.0.renderer.view.get(port));
+        ports.flat_map(|port| port.security_groups.clone())
+    }
+    fn any(&self) -> bool {
+        self.ids().next().is_some()
+    }
+}
+
+impl Serialize for Groups<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Named<'n> {
+            name: &'n str,
+        }
+        let mut names: Vec<Arc<str>> = self.ids().map(|id| self.0.renderer.group_name(&id)).collect();
+        names.sort();
+        names.dedup();
+        let mut list = serializer.serialize_seq(Some(names.len()))?;
+        for name in &names {
+            list.serialize_element(&Named { name })?;
+        }
+        list.end()
+    }
+}
+
+/// When something about the server changed last, for `changes-since`.
+pub fn changed(server: &Server) -> Timestamp {
+    server.status.deleted.unwrap_or(server.meta.updated).max(server.meta.updated)
+}

@@ -1,0 +1,8 @@
+//! Imports: `POST /v2/images/{id}/import`, and the tasks that show how they went.
+
+mod download;
+mod request;
+mod start;
+pub mod tasks;
+
+pub use start::import;

@@ -1,0 +1,208 @@
+//! Just enough of qcow2 to create empty images and to look at headers, without a process for each.
+//!
+//! Layout of what is written, in clusters of 64 KiB: header, refcount table, refcount block, L1 table. `qemu-img check` is the judge.
+
+use crate::error::{Error, Result};
+use crate::layout::create_new;
+use crate::spec::Format;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MAGIC: u32 = 0x5146_49fb;
+const CLUSTER: u64 = 1 << 16;
+/// One L2 table maps this much.
+const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
+const HEADER_BYTES: usize = 104;
+const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+const MAX_BACKING_NAME: usize = 1023;
+
+pub struct Backing<'a> {
+    pub path: &'a Path,
+    pub format: Format,
+}
+
+/// Creates an image of `bytes`, empty or over a backing file. Fails if `path` is there already.
+pub fn create(path: &Path, bytes: u64, backing: Option<Backing<'_>>) -> Result<File> {
+    let l1_entries = bytes.div_ceil(PER_L1_ENTRY).max(1);
+    let l1_clusters = (l1_entries * 8).div_ceil(CLUSTER);
+    // One refcount block counts 32768 clusters, so images up to petabytes start with one.
+    let header = header(path, bytes, l1_entries, backing)?;
+    let mut refcounts = Vec::new();
+    for _ in 0..3 + l1_clusters {
+        refcounts.extend_from_slice(&1u16.to_be_bytes());
+    }
+    let file = create_new(path)?;
+    let write = |bytes: &[u8], at: u64| file.write_all_at(bytes, at).map_err(Error::io("write image", path));
+    write(&header, 0)?;
+    write(&(2 * CLUSTER).to_be_bytes(), CLUSTER)?;
+    write(&refcounts, 2 * CLUSTER)?;
+    file.set_len((3 + l1_clusters) * CLUSTER).map_err(Error::io("write image", path))?;
+    Ok(file)
+}
+
+fn header(path: &Path, bytes: u64, l1_entries: u64, backing: Option<Backing<'_>>) -> Result<Vec<u8>> {
+    let too_big = |problem: &str| Error::Image { path: path.to_path_buf(), problem: problem.to_owned() };
+    let l1_entries = u32::try_from(l1_entries).map_err(|_| too_big("too large for one image"))?;
+    let mut extensions = Vec::new();
+    let mut name: &[u8] = b"";
+    if let Some(backing) = &backing {
+        name = backing.path.as_os_str().as_encoded_bytes();
+        let format = backing.format.name().as_bytes();
+        extensions.extend(EXTENSION_BACKING_FORMAT.to_be_bytes());
+        extensions.extend((format.len() as u32).to_be_bytes());
+        extensions.extend(format);
+        extensions.resize(extensions.len().next_multiple_of(8), 0);
+    }
+    if name.len() > MAX_BACKING_NAME {
+        return Err(too_big("the name of its backing file is too long"));
+    }
+    extensions.extend([0; 8]);
+    let name_at = if name.is_empty() { 0 } else { (HEADER_BYTES + extensions.len()) as u64 };
+    let mut header = Vec::with_capacity(HEADER_BYTES + extensions.len() + name.len());
+    header.extend(MAGIC.to_be_bytes());
+    header.extend(3u32.to_be_bytes());
+    header.extend(name_at.to_be_bytes());
+    header.extend((name.len() as u32).to_be_bytes());
+    header.extend(16u32.to_be_bytes()); // cluster bits
+    header.extend(bytes.to_be_bytes());
+    header.extend(0u32.to_be_bytes()); // not encrypted
+    header.extend(l1_entries.to_be_bytes());
+    header.extend((3 * CLUSTER).to_be_bytes());
+    header.extend(CLUSTER.to_be_bytes()); // refcount table
+    header.extend(1u32.to_be_bytes());
+    header.extend(0u32.to_be_bytes()); // no snapshots
+    header.extend(0u64.to_be_bytes());
+    header.extend([0; 24]); // no feature bits
+    header.extend(4u32.to_be_bytes()); // 16 bit refcounts
+    header.extend((HEADER_BYTES as u32).to_be_bytes());
+    debug_assert_eq!(header.len(), HEADER_BYTES);
+    header.extend(extensions);
+    header.extend(name);
+    Ok(header)
+}
+
+/// Virtual size of an image that is what it is said to be, and stands alone. Anything else is refused before QEMU sees it.
+pub fn inspect(path: &Path, format: Format) -> Result<u64> {
+    let mut file = File::open(path).map_err(Error::io("open image", path))?;
+    let mut header = [0u8; HEADER_BYTES];
+    let mut length = 0;
+    while length < header.len() {
+        match file.read(&mut header[length..]).map_err(Error::io("read image", path))? {
+            0 => break,
+            n => length += n,
+        }
+    }
+    let size = file.metadata().map_err(Error::io("read image", path))?.len();
+    judge(&header[..length], size, format).map_err(|problem| Error::Image { path: path.to_path_buf(), problem })
+}
+
+fn judge(header: &[u8], file_size: u64, format: Format) -> std::result::Result<u64, String> {
+    let word = |at: usize| header.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
+    if format == Format::Raw {
+        return if file_size == 0 { Err("it is empty".to_owned()) } else { Ok(file_size) };
+    }
+    if header.len() < 72 || word(0) != MAGIC {
+        return Err("it is said to be qcow2, and is not".to_owned());
+    }
+    if !matches!(word(4), 2 | 3) {
+        return Err(format!("qcow2 version {}", word(4)));
+    }
+    if long(8) != 0 || word(16) != 0 {
+        return Err("it refers to a backing file, and a base image must stand alone".to_owned());
+    }
+    // incompatible feature bit 2: the data is in another file
+    if word(4) == 3 && long(72) & 0b100 != 0 {
+        return Err("it refers to an external data file, and a base image must stand alone".to_owned());
+    }
+    match long(24) {
+        0 => Err("it is empty".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::process::Command;
+
+    fn qemu_img(args: &[&str], path: &Path) -> Option<String> {
+        let Ok(out) = Command::new("qemu-img").args(args).arg(path).output() else {
+            eprintln!("skipped: no qemu-img on this machine");
+            return None;
+        };
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        Some(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    #[test]
+    fn qemu_img_finds_nothing_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base");
+        create(&base, 1 << 20, None).unwrap();
+        let sizes = [512, 65536, PER_L1_ENTRY, PER_L1_ENTRY + 512, 40 << 30, 5 << 40, 64 << 40];
+        for (i, bytes) in sizes.into_iter().enumerate() {
+            for over in [false, true] {
+                let path = dir.path().join(format!("image{i}{over}"));
+                create(&path, bytes, over.then_some(Backing { path: &base, format: Format::Qcow2 })).unwrap();
+                let Some(_) = qemu_img(&["check", "-q", "-f", "qcow2"], &path) else { return };
+                let info = qemu_img(&["info", "--output=json", "-f", "qcow2"], &path).unwrap();
+                let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+                assert_eq!(info["virtual-size"], bytes);
+                assert_eq!(info["backing-filename"].as_str(), over.then(|| base.to_str().unwrap()));
+                assert_eq!(info["backing-filename-format"].as_str(), over.then_some("qcow2"));
+                assert_eq!(inspect(&path, Format::Qcow2).ok(), (!over).then_some(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn an_existing_file_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(create(&path, 1 << 20, None).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_a_base_image_may_not_be() {
+        let path = Path::new("/x");
+        let plain = header(path, 1 << 20, 1, None).unwrap();
+        let backed = header(path, 1 << 20, 1, Some(Backing { path, format: Format::Raw })).unwrap();
+        let mut external = plain.clone();
+        external[79] = 4;
+        let mut version = plain.clone();
+        version[7] = 9;
+        let table: [(&[u8], Format, std::result::Result<u64, &str>); 8] = [
+            (&plain, Format::Qcow2, Ok(1 << 20)),
+            (&backed, Format::Qcow2, Err("backing file")),
+            (&external, Format::Qcow2, Err("external data file")),
+            (&version, Format::Qcow2, Err("version 9")),
+            (b"QFI\xfb", Format::Qcow2, Err("is not")),
+            (b"", Format::Qcow2, Err("is not")),
+            (&plain, Format::Raw, Ok(7)),
+            (b"\x7fELF and more", Format::Qcow2, Err("is not")),
+        ];
+        for (bytes, format, want) in table {
+            match (judge(bytes, 7, format), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want),
+                (Err(got), Err(want)) => assert!(got.contains(want), "{got}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_judged(bytes in proptest::collection::vec(any::<u8>(), 0..200), size: u64) {
+            let _ = judge(&bytes, size, Format::Qcow2);
+            let mut marked = MAGIC.to_be_bytes().to_vec();
+            marked.extend(bytes);
+            let _ = judge(&marked, size, Format::Qcow2);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The agent as a whole: opens what an earlier one left, follows a controller, hands items to workers.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use unkai_driver_network::{Driver, MetadataConnection, Services};
+use unkai_driver_qemu::{Accel, Config as QemuConfig, FoundState, Qemu};
+use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, net};
+use unkai_link::report::{Inventory, Up};
+use unkai_model::{Error, Id};
+
+use crate::desired::Desired;
+use crate::dial::Dial;
+use crate::images::Images;
+use crate::ledger::Ledger;
+use crate::server::Servers;
+use crate::worker::{Progress, Work, Workers};
+use crate::{inventory, metadata, network, snapshot, tunnel};
+
+/// User and group ids that servers run as.
+const USERS: std::ops::Range<u32> = 200_000..210_000;
+const BEAT: Duration = Duration::from_secs(2);
+const REDIAL: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_secs(600);
+
+pub struct AgentConfig {
+    /// Everything the agent keeps is below this directory.
+    pub dir: PathBuf,
+    /// Namespace of the underlay and the external bridges; none: the machine's own.
+    pub netns: Option<String>,
+    pub underlay: Option<std::net::IpAddr>,
+    pub externals: Vec<External>,
+}
+
+/// A way out of the cloud on this host.
+pub struct External {
+    pub physical: String,
+    pub device: Option<String>,
+    /// Addresses of this machine on it, with prefix lengths.
+    pub addresses: Vec<String>,
+}
+
+/// The agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Agent {
+    host: HostId,
+    dir: PathBuf,
+    desired: Desired,
+    servers: Servers,
+    physical: BTreeSet<String>,
+    underlay: Option<std::net::IpAddr>,
+    qemu_version: u64,
+}
+
+/// The id under which this machine is known: made once, kept in the agent's directory.
+pub fn host_id(dir: &Path) -> Result<HostId, Error> {
+    let ledger = Ledger::open(dir.to_path_buf())?;
+    if let Some(id) = ledger.read::<HostId>("host")? {
+        return Ok(id);
+    }
+    let id = Id::new(uuid::Uuid::new_v4().to_string());
+    ledger.write("host", &id)?;
+    Ok(id)
+}
+
+/// Stops every server below this directory and removes its devices. For a machine whose agent does not run. Disks stay.
+pub async fn stop_everything(dir: &Path) -> Result<usize, Error> {
+    let qemu = qemu(dir)?;
+    let mut stopping = tokio::task::JoinSet::new();
+    for found in qemu.discover().await {
+        if let FoundState::Running(vm) = found.state {
+            stopping.spawn(async move { vm.stop(Duration::from_secs(20)).await });
+        }
+    }
+    let results = stopping.join_all().await;
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        tracing::warn!(%error, "a server was not stopped cleanly");
+    }
+    if let Some(facts) = Ledger::open(dir.to_path_buf())?.read::<DataPlane>("dataplane")? {
+        let driver = Driver::open(facts.config(), Arc::new(NoServices)).await.map_err(network::failed("opening the network driver"))?;
+        driver.remove_all().await.map_err(network::failed("removing the data plane"))?;
+    }
+    Ok(results.len())
+}
+
+fn qemu(dir: &Path) -> Result<Qemu, Error> {
+    let mut config = QemuConfig::new(dir.join("servers"));
+    if nix::unistd::geteuid().is_root() {
+        config.users = Some(USERS);
+        config.cgroup_parent = Some("unkai".into());
+    }
+    Qemu::new(config).map_err(|e| Error::caused("opening the hypervisor driver", e))
+}
+
+/// What is needed to find the data plane again.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct DataPlane {
+    netns: Option<String>,
+    underlay: Option<std::net::IpAddr>,
+    prefix: String,
+}
+
+impl DataPlane {
+    fn config(&self) -> unkai_driver_network::Config {
+        unkai_driver_network::Config {
+            dataplane_netns: self.netns.clone(),
+            underlay: self.underlay,
+            prefix: self.prefix.clone(),
+            ..unkai_driver_network::Config::default()
+        }
+    }
+}
+
+/// Two clouds may share a machine when their namespaces differ: everything else is named after this.
+fn prefix(dir: &Path) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    if dir == Path::new("/var/lib/unkai/agent") {
+        return "uk".into();
+    }
+    let mut hasher = DefaultHasher::new();
+    dir.hash(&mut hasher);
+    format!("uk{:03x}", hasher.finish() & 0xfff)
+}
+
+struct NoServices;
+impl Services for NoServices {
+    fn metadata(&self, _: MetadataConnection) {}
+}
+
+impl Agent {
+    /// Opens the ledger and the drivers, and begins to converge on what was wanted last.
+    pub async fn open(host: HostId, config: AgentConfig) -> Result<Self, Error> {
+        let dir = config.dir;
+        std::fs::create_dir_all(dir.join("snapshots")).map_err(|e| Error::caused(format!("creating `{}`", dir.display()), e))?;
+        let facts = DataPlane { netns: config.netns, underlay: config.underlay, prefix: prefix(&dir) };
+        Ledger::open(dir.clone())?.write("dataplane", &facts)?;
+        let desired = Desired::open(&dir)?;
+        let services = Arc::new(metadata::Service::new(desired.clone()));
+        let network = Driver::open(facts.config(), services).await.map_err(network::failed("opening the network driver"))?;
+        for external in &config.externals {
+            network.apply_external(&external_spec(external)?).await.map_err(network::failed(format!("external network {}", external.physical)))?;
+        }
+        let images = Images::open(dir.join("images"))?;
+        let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), Ledger::open(dir.join("notes"))?);
+        let physical = config.externals.into_iter().map(|external| external.physical).collect();
+        let qemu_version = inventory::qemu_version().await;
+        Ok(Agent { host, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
+    }
+
+    /// Runs until the future is dropped. What runs on the machine goes on.
+    pub async fn run(self, dial: Dial) {
+        let workers = Workers::new(Arc::new(self.clone()));
+        for found in self.servers.qemu.discover().await {
+            if let FoundState::Broken { problem } = &found.state {
+                tracing::warn!(server = %found.id, problem, "a server is not as it was left");
+            }
+            let id = found.id.to_string();
+            if self.desired.server(&id).is_some() {
+                workers.wake(&ItemKey { kind: ItemKind::Server, id });
+            }
+        }
+        for key in self.desired.keys() {
+            workers.wake(&key);
+        }
+        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep());
+    }
+
+    async fn follow_exits(&self, workers: &Workers) {
+        let mut events = self.servers.qemu.events();
+        loop {
+            match events.recv().await {
+                Ok(event) => workers.wake(&ItemKey { kind: ItemKind::Server, id: event.server.to_string() }),
+                Err(RecvError::Lagged(_)) => self.desired.keys().iter().for_each(|key| workers.wake(key)),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn follow_controller(&self, dial: &Dial, workers: &Workers) {
+        loop {
+            if let Err(error) = self.session(dial, workers).await {
+                tracing::info!(%error, cause = ?std::error::Error::source(&error), "no session with the controller");
+            }
+            self.servers.connected(None);
+            tokio::time::sleep(REDIAL).await;
+        }
+    }
+
+    async fn session(&self, dial: &Dial, workers: &Workers) -> Result<(), Error> {
+        let link = dial.link().await?;
+        let mut session = link.session(self.inventory()).await?;
+        self.servers.connected(Some((link.clone(), session.up.clone())));
+        tracing::info!(host = %self.host, "connected");
+        self.desired.keys().iter().for_each(|key| workers.wake(key));
+        let mut offered = BTreeSet::new();
+        let mut synced = false;
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let down = tokio::select! {
+                down = session.next() => down.map_err(|e| Error::caused("reading from the controller", e))?,
+                _ = beat.tick() => {
+                    session.up.send(Up::Beat).await.map_err(|_| Error::unavailable("the session has ended"))?;
+                    continue;
+                }
+            };
+            match down {
+                None => return Err(Error::unavailable("the controller ended the session")),
+                Some(Down::Put(item)) => {
+                    let key = item.key();
+                    if !synced {
+                        offered.insert(key.clone());
+                    }
+                    self.desired.put(*item)?;
+                    workers.wake(&key);
+                }
+                Some(Down::Drop(key)) => self.forget(&key, workers)?,
+                Some(Down::Synced) => {
+                    synced = true;
+                    self.forget_others(&offered, workers)?;
+                }
+                Some(Down::Tunnel { id, target }) => {
+                    tokio::spawn(tunnel::serve(self.servers.clone(), link.clone(), id, target));
+                }
+                Some(Down::Ping) => {}
+            }
+        }
+    }
+
+    fn forget(&self, key: &ItemKey, workers: &Workers) -> Result<(), Error> {
+        self.desired.drop(key)?;
+        workers.wake(key);
+        Ok(())
+    }
+
+    /// After a complete list: what is known or present here and was not in it is not wanted any more.
+    fn forget_others(&self, offered: &BTreeSet<ItemKey>, workers: &Workers) -> Result<(), Error> {
+        let mut unwanted: BTreeSet<ItemKey> = self.desired.keys().into_iter().filter(|key| !offered.contains(key)).collect();
+        let present = self.servers.present()?.into_iter().map(|id| ItemKey { kind: ItemKind::Server, id });
+        unwanted.extend(present.filter(|key| !offered.contains(key)));
+        for key in unwanted.iter().rev() {
+            tracing::info!(item = %key, "not wanted any more");
+            self.forget(key, workers)?;
+        }
+        let (agent, workers, offered) = (self.clone(), workers.clone(), offered.clone());
+        tokio::spawn(async move { agent.clear_strangers(&offered, &workers).await });
+        Ok(())
+    }
+
+    /// Namespaces and processes of ours that no item asks for: left by an agent that died before it noted them.
+    async fn clear_strangers(&self, offered: &BTreeSet<ItemKey>, workers: &Workers) {
+        let wanted = |kind, id: &str| {
+            let key = ItemKey { kind, id: id.to_owned() };
+            offered.contains(&key) || self.desired.get(&key).is_some()
+        };
+        for found in self.servers.qemu.discover().await {
+            let id = found.id.to_string();
+            if !wanted(ItemKind::Server, &id) {
+                workers.wake(&ItemKey { kind: ItemKind::Server, id });
+            }
+        }
+        if let Err(error) = network::clear_strangers(&self.servers.network, &self.desired).await {
+            tracing::warn!(%error, "what is left of old networks was not cleared");
+        }
+    }
+
+    fn inventory(&self) -> Inventory {
+        let (accel, _) = self.servers.qemu.accelerator();
+        inventory::read(&self.dir, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
+    }
+
+    async fn sweep(&self) {
+        let mut tick = tokio::time::interval(SWEEP);
+        loop {
+            tick.tick().await;
+            let used = self.servers.bases_in_use();
+            let images = self.servers.images.clone();
+            let _ = tokio::task::spawn_blocking(move || images.sweep(&used)).await;
+        }
+    }
+}
+
+impl Work for Agent {
+    fn converge(&self, key: ItemKey) -> Pin<Box<dyn Future<Output = Result<Progress, Error>> + Send + '_>> {
+        Box::pin(async move {
+            match key.kind {
+                ItemKind::Server => self.servers.converge(&key.id).await,
+                ItemKind::Snapshot => {
+                    let item = match self.desired.get(&key).as_deref() {
+                        Some(Item::Snapshot(item)) => Some(item.clone()),
+                        _ => None,
+                    };
+                    snapshot::converge(&self.servers, self.dir.join("snapshots"), item).await
+                }
+                _ => {
+                    let result = network::converge(&self.servers.network, &self.desired, &key).await;
+                    if key.kind == ItemKind::Router {
+                        self.servers.say(Up::Router(network::router_report(&key.id, &result))).await;
+                    }
+                    result
+                }
+            }
+        })
+    }
+}
+
+fn external_spec(external: &External) -> Result<net::ExternalSpec, Error> {
+    let addresses = external.addresses.iter().map(|text| text.parse().map_err(|e| Error::caused(format!("reading the address `{text}`"), e)));
+    Ok(net::ExternalSpec {
+        physical: external.physical.clone(),
+        device: external.device.clone(),
+        host_addresses: addresses.collect::<Result<_, _>>()?,
+        mtu: 1500,
+    })
+}

@@ -1,0 +1,110 @@
+//! What is wanted on this machine: the items, in memory and in the ledger.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use unkai_link::item::{Item, ItemKey, ItemKind, ServerItem, net};
+use unkai_model::Error;
+
+use crate::ledger::Ledger;
+
+/// The present items; cheap to clone, all clones are one.
+#[derive(Clone)]
+pub struct Desired {
+    items: Arc<RwLock<BTreeMap<ItemKey, Arc<Item>>>>,
+    ledger: Ledger,
+}
+
+impl Desired {
+    /// Reads what an earlier agent was told.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let ledger = Ledger::open(dir.join("items"))?;
+        let items = ledger.all::<Item>()?.into_iter().map(|item| (item.key(), Arc::new(item))).collect();
+        Ok(Desired { items: Arc::new(RwLock::new(items)), ledger })
+    }
+
+    /// Takes an item. False when it is a server of an older generation than the one already known: that is refused.
+    pub fn put(&self, item: Item) -> Result<bool, Error> {
+        let key = item.key();
+        if let (Item::Server(new), Some(old)) = (&item, self.server(&key.id))
+            && new.generation < old.generation
+        {
+            tracing::warn!(server = key.id, new = new.generation, known = old.generation, "refused an older generation");
+            return Ok(false);
+        }
+        self.ledger.write(&key.to_string(), &item)?;
+        self.write().insert(key, Arc::new(item));
+        Ok(true)
+    }
+
+    pub fn drop(&self, key: &ItemKey) -> Result<(), Error> {
+        self.ledger.remove(&key.to_string())?;
+        self.write().remove(key);
+        Ok(())
+    }
+
+    pub fn keys(&self) -> Vec<ItemKey> {
+        self.read().keys().cloned().collect()
+    }
+
+    pub fn get(&self, key: &ItemKey) -> Option<Arc<Item>> {
+        self.read().get(key).cloned()
+    }
+
+    fn one(&self, kind: ItemKind, id: &str) -> Option<Arc<Item>> {
+        self.get(&ItemKey { kind, id: id.to_owned() })
+    }
+
+    pub fn server(&self, id: &str) -> Option<ServerItem> {
+        match self.one(ItemKind::Server, id).as_deref() {
+            Some(Item::Server(server)) => Some(server.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn network(&self, id: &str) -> Option<net::NetworkSpec> {
+        match self.one(ItemKind::Network, id).as_deref() {
+            Some(Item::Network(network)) => Some(network.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn port(&self, id: &str) -> Option<net::PortSpec> {
+        match self.one(ItemKind::Port, id).as_deref() {
+            Some(Item::Port(port)) => Some(port.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn group(&self, id: &str) -> Option<net::GroupSpec> {
+        match self.one(ItemKind::Group, id).as_deref() {
+            Some(Item::Group(group)) => Some(group.clone()),
+            _ => None,
+        }
+    }
+
+    /// The port of `network` that has this address, and the server it belongs to: who asks the metadata service.
+    pub fn server_at(&self, network: &str, address: std::net::IpAddr) -> Option<(ServerItem, Vec<net::PortSpec>)> {
+        let items = self.read();
+        let port = items.values().find_map(|item| match &**item {
+            Item::Port(port) if port.network_id == network && port.fixed_ips.iter().any(|ip| ip.address == address) => Some(port),
+            _ => None,
+        })?;
+        let server = items.values().find_map(|item| match &**item {
+            Item::Server(server) if server.ports.contains(&port.id) => Some(server.clone()),
+            _ => None,
+        })?;
+        drop(items);
+        let ports = server.ports.iter().filter_map(|id| self.port(id)).collect();
+        Some((server, ports))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ItemKey, Arc<Item>>> {
+        self.items.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ItemKey, Arc<Item>>> {
+        self.items.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,264 @@
+//! The next step for a server. Pure.
+
+use serde::{Deserialize, Serialize};
+use unkai_link::item::ServerItem;
+use unkai_model::compute::{Run, StopReason};
+
+/// What the agent did last for this server; kept in its ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Done {
+    /// The newest generation that was reached.
+    pub generation: u64,
+    pub incarnation: u64,
+    pub hard_reboots: u64,
+    pub soft_reboots: u64,
+    /// What its definition was made from.
+    pub shape: Option<Shape>,
+    /// Ports that have devices here: port and network.
+    pub ports: Vec<(String, String)>,
+    pub launched: bool,
+}
+
+/// What cannot change while it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub root_gib: u64,
+    pub ephemeral_gib: u64,
+    pub swap_mib: u64,
+    pub rescue: bool,
+}
+
+impl Shape {
+    pub fn of(item: &ServerItem) -> Self {
+        Shape {
+            vcpus: item.vcpus,
+            memory_mib: item.memory_mib,
+            root_gib: item.root_gib,
+            ephemeral_gib: item.ephemeral_gib,
+            swap_mib: item.swap_mib,
+            rescue: item.rescue.is_some(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    Off,
+    Running,
+    Paused,
+    Suspended,
+}
+
+/// The machine as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Local {
+    /// Anything of it exists here: directory, process, devices.
+    pub traces: bool,
+    pub defined: bool,
+    pub power: Power,
+    /// Ports of its definition, in order.
+    pub nics: Vec<String>,
+    /// Why it went off without having been asked to.
+    pub exit: Option<StopReason>,
+    pub done: Done,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Everything of it goes.
+    Remove,
+    /// Throw the root disk away.
+    DiscardRoot,
+    Define,
+    Launch,
+    Resume,
+    Pause,
+    Suspend,
+    DiscardSaved,
+    /// Ask the guest to power off, and insist when it does not.
+    ShutDown,
+    PowerOff,
+    SoftReboot,
+    Plug(String),
+    Unplug(String),
+}
+
+/// What to do next; none when all is as wanted.
+pub fn next(item: &ServerItem, local: &Local) -> Option<Step> {
+    if matches!(item.run, Run::Deleted | Run::Offloaded) {
+        return local.traces.then_some(Step::Remove);
+    }
+    if !local.defined {
+        return Some(Step::Define);
+    }
+    rebuild(item, local).or_else(|| reshape(item, local)).or_else(|| power(item, local)).or_else(|| nics(item, local))
+}
+
+fn rebuild(item: &ServerItem, local: &Local) -> Option<Step> {
+    if item.incarnation <= local.done.incarnation {
+        return None;
+    }
+    Some(match local.power {
+        Power::Off => Step::DiscardRoot,
+        Power::Suspended => Step::DiscardSaved,
+        Power::Running | Power::Paused => Step::PowerOff,
+    })
+}
+
+fn reshape(item: &ServerItem, local: &Local) -> Option<Step> {
+    let shape = Shape::of(item);
+    let fits = local.done.shape.as_ref() == Some(&shape);
+    if fits && (local.power != Power::Off || local.nics == item.ports) {
+        return None;
+    }
+    let rescues = local.done.shape.as_ref().is_some_and(|old| old.rescue != shape.rescue);
+    Some(match local.power {
+        Power::Off => Step::Define,
+        Power::Suspended => Step::DiscardSaved,
+        Power::Running | Power::Paused if rescues => Step::PowerOff,
+        Power::Running | Power::Paused => Step::ShutDown,
+    })
+}
+
+fn power(item: &ServerItem, local: &Local) -> Option<Step> {
+    let on = matches!(local.power, Power::Running | Power::Paused);
+    let hard = item.hard_reboots > local.done.hard_reboots;
+    if hard && on {
+        return Some(Step::PowerOff);
+    }
+    match (item.run, local.power) {
+        (Run::Running | Run::Paused, Power::Off) => may_launch(item, local).then_some(Step::Launch),
+        (Run::Running | Run::Paused, Power::Suspended) => Some(if hard { Step::DiscardSaved } else { Step::Launch }),
+        (Run::Running, Power::Paused) => Some(Step::Resume),
+        (Run::Running, Power::Running) => (item.soft_reboots > local.done.soft_reboots).then_some(Step::SoftReboot),
+        (Run::Paused, Power::Running) => Some(Step::Pause),
+        (Run::Suspended, Power::Running | Power::Paused) => Some(Step::Suspend),
+        (Run::Stopped | Run::Shelved, Power::Running | Power::Paused) => Some(Step::ShutDown),
+        (Run::Stopped | Run::Shelved, Power::Suspended) => Some(Step::DiscardSaved),
+        _ => None,
+    }
+}
+
+/// A guest that went off by itself stays off until something new is asked.
+fn may_launch(item: &ServerItem, local: &Local) -> bool {
+    local.exit.is_none() || item.generation > local.done.generation
+}
+
+fn nics(item: &ServerItem, local: &Local) -> Option<Step> {
+    if !matches!(local.power, Power::Running | Power::Paused) {
+        return None;
+    }
+    let gone = local.nics.iter().find(|port| !item.ports.contains(port)).map(|port| Step::Unplug(port.clone()));
+    gone.or_else(|| item.ports.iter().find(|port| !local.nics.contains(port)).map(|port| Step::Plug(port.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unkai_link::item::GuestData;
+
+    fn item(run: Run) -> ServerItem {
+        ServerItem {
+            id: "s".into(),
+            generation: 2,
+            run,
+            incarnation: 0,
+            hard_reboots: 0,
+            soft_reboots: 0,
+            vcpus: 1,
+            memory_mib: 128,
+            root_gib: 1,
+            ephemeral_gib: 0,
+            swap_mib: 0,
+            image: None,
+            kernel: None,
+            ramdisk: None,
+            hardware: Default::default(),
+            config_drive: false,
+            ports: vec!["p".into()],
+            rescue: None,
+            guest: GuestData::default(),
+        }
+    }
+
+    fn local(power: Power) -> Local {
+        let done = Done { generation: 1, shape: Some(Shape::of(&item(Run::Running))), ..Done::default() };
+        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, done }
+    }
+
+    #[test]
+    fn every_wish_leads_from_every_state_in_few_steps() {
+        use Power::*;
+        let table = [
+            (Run::Running, Off, Some(Step::Launch)),
+            (Run::Running, Running, None),
+            (Run::Running, Paused, Some(Step::Resume)),
+            (Run::Running, Suspended, Some(Step::Launch)),
+            (Run::Stopped, Off, None),
+            (Run::Stopped, Running, Some(Step::ShutDown)),
+            (Run::Stopped, Paused, Some(Step::ShutDown)),
+            (Run::Stopped, Suspended, Some(Step::DiscardSaved)),
+            (Run::Paused, Off, Some(Step::Launch)),
+            (Run::Paused, Running, Some(Step::Pause)),
+            (Run::Paused, Paused, None),
+            (Run::Suspended, Running, Some(Step::Suspend)),
+            (Run::Suspended, Suspended, None),
+            (Run::Shelved, Running, Some(Step::ShutDown)),
+            (Run::Offloaded, Off, Some(Step::Remove)),
+            (Run::Deleted, Running, Some(Step::Remove)),
+        ];
+        for (run, power, step) in table {
+            assert_eq!(next(&item(run), &local(power)), step, "{run:?} from {power:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_removed_twice() {
+        let gone = Local { traces: false, defined: false, ..local(Power::Off) };
+        assert_eq!(next(&item(Run::Deleted), &gone), None);
+        assert_eq!(next(&item(Run::Running), &gone), Some(Step::Define));
+    }
+
+    #[test]
+    fn a_guest_that_went_off_by_itself_stays_off_until_asked_again() {
+        let mut off = Local { exit: Some(StopReason::GuestShutdown), ..local(Power::Off) };
+        off.done.generation = 2;
+        assert_eq!(next(&item(Run::Running), &off), None);
+        off.done.generation = 1;
+        assert_eq!(next(&item(Run::Running), &off), Some(Step::Launch));
+    }
+
+    #[test]
+    fn reboots_happen_once() {
+        let hard = ServerItem { hard_reboots: 1, ..item(Run::Running) };
+        assert_eq!(next(&hard, &local(Power::Running)), Some(Step::PowerOff));
+        assert_eq!(next(&hard, &local(Power::Off)), Some(Step::Launch));
+        let mut rebooted = local(Power::Running);
+        rebooted.done.hard_reboots = 1;
+        assert_eq!(next(&hard, &rebooted), None);
+        let soft = ServerItem { soft_reboots: 1, ..item(Run::Running) };
+        assert_eq!(next(&soft, &local(Power::Running)), Some(Step::SoftReboot));
+    }
+
+    #[test]
+    fn rebuild_and_resize_go_through_off() {
+        let rebuilt = ServerItem { incarnation: 1, ..item(Run::Running) };
+        assert_eq!(next(&rebuilt, &local(Power::Running)), Some(Step::PowerOff));
+        assert_eq!(next(&rebuilt, &local(Power::Off)), Some(Step::DiscardRoot));
+        let resized = ServerItem { memory_mib: 256, ..item(Run::Running) };
+        assert_eq!(next(&resized, &local(Power::Running)), Some(Step::ShutDown));
+        assert_eq!(next(&resized, &local(Power::Off)), Some(Step::Define));
+    }
+
+    #[test]
+    fn interfaces_are_plugged_while_running_and_defined_while_off() {
+        let two = ServerItem { ports: vec!["p".into(), "q".into()], ..item(Run::Running) };
+        assert_eq!(next(&two, &local(Power::Running)), Some(Step::Plug("q".into())));
+        assert_eq!(next(&two, &local(Power::Off)), Some(Step::Define));
+        let none = ServerItem { ports: vec![], ..item(Run::Running) };
+        assert_eq!(next(&none, &local(Power::Running)), Some(Step::Unplug("p".into())));
+    }
+}

@@ -1,0 +1,133 @@
+#!/bin/bash
+# Runs a list of Tempest tests against a cloud of its own (or, with UNKAI_STATE_DIR, one that runs).
+# usage: tests/interop/run.sh LIST        LIST: test ids, one a line; a prefix such as tempest.api.network is fine
+# Last line: "N passed, N failed, N skipped". Failures are named above it with their first line; details in target/interop/run.log.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+list=$(readlink -f "$1")
+UNKAI=${UNKAI:-$root/target/debug/unkai}
+work=${INTEROP_DIR:-$root/target/interop}
+port=${INTEROP_PORT:-18463}
+mkdir -p "$work/etc" "$work/lock"
+venv=$("$root/scripts/venv.sh" tempest tempest==47.0.0 python-openstackclient) || exit 2
+
+own=
+if [ -z "${UNKAI_STATE_DIR:-}" ]; then
+    own=1
+    UNKAI_STATE_DIR=$work/state
+    rm -rf "$UNKAI_STATE_DIR"
+    "$UNKAI" up --state "$UNKAI_STATE_DIR" --listen "127.0.0.1:$port" --netns "unkai-interop-$port" --detach || exit 2
+fi
+state=$UNKAI_STATE_DIR
+finish() {
+    if [ -n "$own" ]; then
+        "$UNKAI" down --servers --state "$state" >/dev/null 2>&1
+        ip netns del "unkai-interop-$port" 2>/dev/null
+    fi
+}
+trap finish EXIT
+
+# shellcheck disable=SC1091
+. "$state/openrc"
+os() { "$venv/bin/openstack" "$@"; }
+image() {
+    os image show "$1" -f value -c id 2>/dev/null ||
+        os image create "$1" --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c id
+}
+image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
+flavors=$(os flavor list --sort-column RAM -f value -c ID)
+flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
+public=$(os network list --external -f value -c ID | head -n 1)
+hosts=$(os hypervisor list -f value -c ID | grep -c .)
+cat > "$work/etc/tempest.conf" <<CONF
+[DEFAULT]
+log_dir = $work
+[oslo_concurrency]
+lock_path = $work/lock
+[auth]
+use_dynamic_credentials = true
+create_isolated_networks = true
+admin_username = $OS_USERNAME
+admin_password = $OS_PASSWORD
+admin_project_name = $OS_PROJECT_NAME
+admin_domain_name = Default
+default_credentials_domain_name = Default
+tempest_roles = member
+[identity]
+auth_version = v3
+uri_v3 = $OS_AUTH_URL
+region = $OS_REGION_NAME
+v3_endpoint_type = public
+admin_role = admin
+default_domain_id = default
+ca_certificates_file = $OS_CACERT
+[identity-feature-enabled]
+domain_specific_drivers = false
+access_rules = true
+[service_available]
+nova = true
+glance = true
+neutron = true
+cinder = false
+swift = false
+horizon = false
+[compute]
+image_ref = $image_id
+image_ref_alt = $image_alt
+flavor_ref = $flavor
+flavor_ref_alt = $flavor_alt
+fixed_network_name = public
+min_compute_nodes = $hosts
+max_microversion = latest
+build_timeout = 300
+[compute-feature-enabled]
+resize = true
+snapshot = true
+suspend = true
+pause = true
+shelve = true
+rescue = true
+console_output = true
+interface_attach = true
+vnc_console = true
+live_migration = false
+cold_migration = false
+config_drive = true
+change_password = false
+swap_volume = false
+attach_encrypted_volume = false
+[validation]
+run_validation = false
+image_ssh_user = debian
+image_ssh_password = gocubsgo
+[network]
+public_network_id = $public
+floating_network_name = public
+project_networks_reachable = false
+[network-feature-enabled]
+ipv6 = true
+ipv6_subnet_attributes = true
+port_security = true
+floating_ips = true
+api_extensions = all
+[image-feature-enabled]
+import_image = true
+[volume]
+build_timeout = 300
+CONF
+
+cd "$work" || exit 2
+if [ ! -f .stestr.conf ]; then
+    scratch=$(mktemp -d)
+    "$venv/bin/tempest" init --workspace-path "$scratch/workspaces.yaml" "$scratch/ws" >init.log 2>&1 || { cat init.log; exit 2; }
+    cp -a "$scratch/ws/.stestr.conf" .
+    rm -rf "$scratch"
+fi
+export TEMPEST_CONFIG_DIR=$work/etc OS_TEST_TIMEOUT=600
+"$venv/bin/tempest" run --list-tests 2>list.err | grep '\.' > known.txt
+"$venv/bin/python" "$here/select.py" "$list" known.txt > load.txt || exit 2
+rm -rf .stestr
+timeout "${INTEROP_TIMEOUT:-2400}" "$venv/bin/tempest" run --load-list load.txt --concurrency "${CONCURRENCY:-2}" > run.log 2>&1
+"$venv/bin/stestr" last --subunit 2>/dev/null | "$venv/bin/subunit2csv" --no-passthrough > results.csv 2>/dev/null
+"$venv/bin/python" "$here/judge.py" load.txt results.csv run.log

@@ -1,0 +1,57 @@
+#!/bin/bash
+# Everything that is checked. Says what it runs; the last line counts.
+# usage: tests/run.sh [PART]...     parts: lint unit smoke interop    (default: all)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+parts=${*:-lint unit smoke interop}
+passed=0 failed=0 skipped=0
+summary=()
+
+count() { # NAME PASSED FAILED SKIPPED
+    passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+    summary+=("$(printf '%-8s %4d passed, %d failed, %d skipped' "$1" "$2" "$3" "$4")")
+}
+
+lint() {
+    echo "== lint: formatting, clippy, licences and advisories"
+    cargo fmt --all -- --check && cargo clippy -q --workspace --all-targets -- -D warnings
+}
+
+unit() {
+    echo "== unit: tests of all crates, with real PostgreSQL, QEMU, packets between namespaces"
+    cargo build -q --workspace --all-targets || return 1
+    target/debug/unkai image build mini || return 1
+    export UNKAI_MINI_DIR=$PWD/target/images/mini
+    cargo test --workspace --no-fail-fast 2>&1 | tee target/unit.log
+    local status=${PIPESTATUS[0]}
+    # shellcheck disable=SC2046
+    count unit $(awk '/^test result:/ { for (i = 1; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1); if ($i == "ignored;") s += $(i-1) } }
+        END { print p + 0, f + 0, s + 0 }' target/unit.log)
+    return "$status"
+}
+
+smoke() {
+    echo "== smoke: one machine through the openstack client: ssh, adoption, kill -9, deletion leaves nothing"
+    tests/smoke.sh
+}
+
+interop() {
+    echo "== interop: the official interoperability list for compute"
+    tests/interop/run.sh tests/interop/compute.txt | tee target/interop.log
+    local status=${PIPESTATUS[0]}
+    # shellcheck disable=SC2046
+    count interop $(awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { print $1 + 0, $3 + 0, $5 + 0 }' target/interop.log | tail -n 1)
+    return "$status"
+}
+
+bad=0
+for part in $parts; do
+    began=$SECONDS
+    if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
+    case $part in lint | smoke) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    echo "== $part: $verdict after $((SECONDS - began)) s"
+done
+echo "== what ran"
+printf '%s\n' "${summary[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $bad

@@ -201,3 +201,70 @@ impl Engine for Sqlite {
         Ok(revision == doubted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(revision: Revision) -> Batch {
+        Batch { revision, rows: vec![StoredRow { kind: "k".into(), id: "i".into(), revision, body: Some("{}".into()) }] }
+    }
+
+    fn in_doubt(committed: bool) -> (tempfile::TempDir, Sqlite) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engine = Sqlite::open(&dir.path().join("store.db")).unwrap();
+        engine.commit(&batch(1)).unwrap();
+        if committed {
+            engine.commit(&batch(2)).unwrap();
+        }
+        // As after a commit that failed and does not know how far it came.
+        engine.revision = 1;
+        engine.doubt = Some(2);
+        (dir, engine)
+    }
+
+    #[test]
+    fn the_file_says_how_a_commit_ended() {
+        for committed in [true, false] {
+            let (_dir, mut engine) = in_doubt(committed);
+            assert_eq!(engine.resolve().unwrap(), committed);
+            assert_eq!((engine.doubt, engine.revision), (None, if committed { 2 } else { 1 }));
+            engine.commit(&batch(3)).unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_begins_in_doubt_hears_what_was_committed() {
+        let (_dir, mut engine) = in_doubt(true);
+        assert!(matches!(engine.begin(1, true).unwrap(), News::Reload));
+        assert!(matches!(engine.begin(2, true).unwrap(), News::Nothing));
+        let (_dir, mut engine) = in_doubt(false);
+        assert!(matches!(engine.begin(1, true).unwrap(), News::Nothing));
+    }
+
+    #[test]
+    fn doubt_outlasts_a_file_that_cannot_be_opened() {
+        let (dir, mut engine) = in_doubt(true);
+        let (path, away) = (dir.path().join("store.db"), dir.path().join("away"));
+        engine.connection = None;
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(engine.resolve().is_err());
+        assert!(engine.begin(1, true).is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+        assert!(engine.resolve().unwrap());
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let engine = Sqlite::open(&path).unwrap();
+        engine.connection.as_ref().unwrap().execute("UPDATE facts SET value = 2 WHERE name = 'format'", []).unwrap();
+        drop(engine);
+        let refused = Sqlite::open(&path).err().unwrap();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("format 2"), "{cause}");
+    }
+}

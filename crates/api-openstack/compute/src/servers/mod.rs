@@ -10,7 +10,6 @@ mod delete;
 mod filter;
 #[cfg(test)]
 mod fixture;
-mod group_rules;
 mod images;
 mod instance_actions;
 mod interfaces;
@@ -19,6 +18,7 @@ mod metadata;
 mod password;
 mod perform;
 mod ports;
+mod proxies;
 mod schemas;
 mod show;
 mod snapshot;
@@ -87,6 +87,7 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/images/{id}/metadata/{key}", images::metadata_item)
         .put("/v2.1/images/{id}/metadata/{key}", images::set_metadata_item)
         .delete("/v2.1/images/{id}/metadata/{key}", images::delete_metadata_item)
+        .merge(proxies::routes())
 }
 
 /// Reached without a token of identity: a console's own token is in the query.

@@ -16,7 +16,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::cx::Cx;
-use super::{console, schemas};
+use super::{console, proxies, schemas};
 use crate::Fault;
 use crate::body::Body;
 use crate::schema::Schema;
@@ -63,10 +63,10 @@ pub async fn action(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Respon
         "trigger_crash_dump" => admin::crash_dump(request).await,
         "addFixedIp" => groups::add_fixed_ip(request).await,
         "removeFixedIp" => groups::remove_fixed_ip(request).await,
-        "addFloatingIp" | "removeFloatingIp" if request.cx.version.at_least(44) => Err(no_longer()),
-        "resetNetwork" | "injectNetworkInfo" => {
-            Err(Fault::new(StatusCode::GONE, "This resource is no longer available. No forwarding address is given."))
-        }
+        "addFloatingIp" => proxies::add_floating_ip(request).await,
+        "removeFloatingIp" => proxies::remove_floating_ip(request).await,
+        "injectNetworkInfo" => admin::inject_network_info(request).await,
+        "resetNetwork" => Err(Fault::new(StatusCode::GONE, "This resource is no longer available. No forwarding address is given.")),
         "os-getConsoleOutput" => console::output(request).await,
         "os-getVNCConsole" | "os-getSerialConsole" | "os-getSPICEConsole" | "os-getRDPConsole" => console::old(request, &key).await,
         key => Err(Fault::bad_request(format!("There is no such action: {key}"))),

@@ -82,7 +82,7 @@ fn matches(value: Option<&Value>, how: &str, wanted: &str) -> bool {
         Some(Value::Bool(is)) => *is != matches!(wanted.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off" | "f"),
         Some(Value::String(is)) => text_matches(is, how, wanted),
         Some(Value::Null) | None => matches!(wanted, "" | "null" | "None"),
-        Some(other) => other.to_string() == wanted,
+        Some(other) => wanted.parse::<Value>().is_ok_and(|wanted| wanted == *other),
     }
 }
 

@@ -19,7 +19,11 @@ pub async fn converge(driver: &Driver, desired: &Desired, key: &ItemKey) -> Resu
     match (desired.get(key).as_deref(), key.kind) {
         (Some(Item::Network(spec)), _) => driver.apply_network(spec).await.map_err(failed(key))?,
         (Some(Item::Group(spec)), _) => driver.apply_group(spec).await.map_err(failed(key))?,
-        (Some(Item::Port(spec)), _) => driver.apply_port(spec).await.map_err(failed(key))?,
+        (Some(Item::Port(spec)), _) => match driver.apply_port(spec).await {
+            // Its server's worker will open it, as the specification then is.
+            Err(unkai_driver_network::Error::NoPort(_) | unkai_driver_network::Error::NoNetwork(_)) => {}
+            result => result.map_err(failed(key))?,
+        },
         (Some(Item::Router(spec)), _) => router(driver, desired, spec).await?,
         (None, ItemKind::Network) => driver.remove_network(id).await.map_err(failed(key))?,
         (None, ItemKind::Group) => driver.remove_group(id).await.map_err(failed(key))?,
@@ -60,8 +64,7 @@ pub fn router_report(id: &str, result: &Result<Progress, Error>) -> RouterReport
 pub async fn clear_strangers(driver: &Driver, desired: &Desired) -> Result<(), Error> {
     let found = driver.inventory().await.map_err(failed("listing the data plane"))?;
     let wanted: Vec<ItemKey> = desired.keys();
-    // Names of namespaces hold the beginning of an id.
-    let known = |kind: ItemKind, start: &str| wanted.iter().any(|key| key.kind == kind && key.id.starts_with(start));
+    let known = |kind: ItemKind, id: &str| wanted.iter().any(|key| key.kind == kind && key.id == id);
     let networks: Vec<String> = found.networks.iter().map(|network| network.id.clone()).filter(|id| !known(ItemKind::Network, id)).collect();
     for network in networks {
         tracing::info!(network, "removing a network that nobody wants");

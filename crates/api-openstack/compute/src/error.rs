@@ -73,6 +73,10 @@ impl From<Error> for Fault {
             taken @ (Error::Taken { .. } | Error::InUse { .. }) => Fault::conflict(taken.to_string()),
             Error::Invalid(text) => Fault::bad_request(text),
             Error::Denied(text) => Fault::forbidden(text),
+            Error::Quota { resource: "VCPU" | "MEMORY_MB" | "DISK_GB", .. } => {
+                Fault::bad_request("No valid host was found. No valid host found for resize")
+            }
+            Error::Quota { resource: "port", .. } => Fault::forbidden("Maximum number of ports exceeded"),
             Error::Quota { resource, limit, used, requested } => Fault::forbidden(format!(
                 "Quota exceeded for {resource}: Requested {requested}, but already used {used} of {limit} {resource}"
             )),

@@ -17,8 +17,14 @@ pub mod servers;
 use axum::middleware;
 use unkai_openstack::{Cloud, Routes};
 
+pub use admin::bootstrap;
 pub use error::Fault;
 pub use microversion::{MAXIMUM, MINIMUM, Microversion};
+
+/// The consoles, without their prefix: a page, and the websocket that it opens.
+pub fn console_routes(_: &Cloud) -> Routes {
+    servers::console_routes()
+}
 
 /// All routes of the dialect, without the service's prefix.
 pub fn routes(cloud: &Cloud) -> Routes {

@@ -9,6 +9,7 @@ mod hypervisors;
 mod keypairs;
 mod keys;
 mod limits;
+mod migrations;
 mod os_hosts;
 mod page;
 mod policy;
@@ -41,6 +42,7 @@ pub fn routes(_: &Cloud) -> Routes {
         .merge(limits::routes())
         .merge(tenant_usage::routes())
         .merge(audit_log::routes())
+        .merge(migrations::routes())
         .merge(gone::routes())
 }
 

@@ -24,6 +24,7 @@ static DELETE: Rule = Rule {
     event: "compute_terminate_instance",
     noted: true,
     admin: false,
+    hosted: false,
 };
 
 pub async fn delete(cx: Cx, Path(id): Path<String>) -> Result<StatusCode, Fault> {

@@ -1,20 +1,29 @@
 //! Servers: their life, their actions and what hangs on them.
 
+mod actions;
 mod addresses;
+mod around;
+mod console;
 mod create;
 mod cx;
 mod delete;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod group_rules;
+mod instance_actions;
+mod interfaces;
 mod list;
+mod metadata;
 mod password;
 mod perform;
 mod ports;
 mod schemas;
 mod show;
+mod snapshot;
 mod sort;
 mod state;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -30,4 +39,46 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/servers/{id}", show::show)
         .put("/v2.1/servers/{id}", update::update)
         .delete("/v2.1/servers/{id}", delete::delete)
+        .post("/v2.1/servers/{id}/action", actions::action)
+        .get("/v2.1/servers/{id}/metadata", metadata::index)
+        .put("/v2.1/servers/{id}/metadata", metadata::replace)
+        .post("/v2.1/servers/{id}/metadata", metadata::merge)
+        .get("/v2.1/servers/{id}/metadata/{key}", metadata::show)
+        .put("/v2.1/servers/{id}/metadata/{key}", metadata::set)
+        .delete("/v2.1/servers/{id}/metadata/{key}", metadata::delete)
+        .get("/v2.1/servers/{id}/tags", tags::index)
+        .put("/v2.1/servers/{id}/tags", tags::replace)
+        .delete("/v2.1/servers/{id}/tags", tags::clear)
+        .get("/v2.1/servers/{id}/tags/{tag}", tags::show)
+        .put("/v2.1/servers/{id}/tags/{tag}", tags::add)
+        .delete("/v2.1/servers/{id}/tags/{tag}", tags::delete)
+        .get("/v2.1/servers/{id}/os-interface", interfaces::index)
+        .post("/v2.1/servers/{id}/os-interface", interfaces::attach)
+        .get("/v2.1/servers/{id}/os-interface/{port}", interfaces::show)
+        .delete("/v2.1/servers/{id}/os-interface/{port}", interfaces::detach)
+        .get("/v2.1/servers/{id}/os-instance-actions", instance_actions::index)
+        .get("/v2.1/servers/{id}/os-instance-actions/{request}", instance_actions::show)
+        .get("/v2.1/servers/{id}/os-security-groups", actions::list_groups)
+        .get("/v2.1/servers/{id}/ips", around::ips)
+        .get("/v2.1/servers/{id}/ips/{network}", around::ips_of)
+        .get("/v2.1/servers/{id}/os-volume_attachments", around::volumes)
+        .post("/v2.1/servers/{id}/os-volume_attachments", around::attach_volume)
+        .get("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .put("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .delete("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .get("/v2.1/servers/{id}/migrations", around::migrations)
+        .get("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
+        .delete("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
+        .post("/v2.1/servers/{id}/migrations/{migration}/action", around::no_migration)
+        .get("/v2.1/servers/{id}/topology", around::topology)
+        .get("/v2.1/servers/{id}/os-server-password", around::password)
+        .delete("/v2.1/servers/{id}/os-server-password", around::clear_password)
+        .get("/v2.1/servers/{id}/diagnostics", around::diagnostics)
+        .post("/v2.1/servers/{id}/remote-consoles", console::remote)
+        .get("/v2.1/os-console-auth-tokens/{token}", console::show_token)
+}
+
+/// Reached without a token of identity: a console's own token is in the query.
+pub fn console_routes() -> Routes {
+    Routes::new().public_get("/", console::page).public_get("/websockify", console::websocket)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use unkai_model::Id;
 use unkai_model::Meta;
-use unkai_model::compute::{Server, ServerAction, VmState};
+use unkai_model::compute::{Run, Server, ServerAction, VmState};
 use unkai_store::{Tx, View};
 
 use super::cx::{Cx, no_server};
@@ -30,6 +30,8 @@ pub struct Rule {
     pub noted: bool,
     /// Only for administrators.
     pub admin: bool,
+    /// Needs a server that is on a host.
+    pub hosted: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -44,11 +46,11 @@ pub enum Tasks {
 impl Rule {
     /// A verb that a host carries out.
     pub const fn verb(name: &'static str, policy: &'static str, states: &'static [VmState], event: &'static str) -> Rule {
-        Rule { name, policy, states, tasks: Tasks::None, lock: true, event, noted: true, admin: false }
+        Rule { name, policy, states, tasks: Tasks::None, lock: true, event, noted: true, admin: false, hosted: true }
     }
     /// A change of the document alone.
     pub const fn note(name: &'static str, policy: &'static str, states: &'static [VmState]) -> Rule {
-        Rule { name, policy, states, tasks: Tasks::Any, lock: true, event: "", noted: false, admin: false }
+        Rule { name, policy, states, tasks: Tasks::Any, lock: true, event: "", noted: false, admin: false, hosted: false }
     }
 
     pub fn check(&self, cx: &Cx, server: &Server, state: &State) -> Result<(), Fault> {
@@ -62,6 +64,9 @@ impl Rule {
         }
         if !self.states.is_empty() && !self.states.contains(&state.vm) {
             return Err(self.illegal(server, "vm_state", vm_name(state.vm)));
+        }
+        if self.hosted && server.status.host.is_none() {
+            return Err(Fault::conflict(format!("Instance {} is in an invalid state for '{}'", server.meta.id, self.name)));
         }
         match (state.task, &self.tasks) {
             (None, _) | (_, Tasks::Any) => Ok(()),
@@ -106,6 +111,10 @@ pub async fn perform<T: Send + 'static>(
             let mut changed = Server::clone(&server);
             let answer = change(tx, &mut changed, &state)?;
             let acted = changed.meta.generation != server.meta.generation;
+            if acted && changed.spec.run != Run::Deleted {
+                // What was asked before failed; this is asked afresh.
+                changed.status.fault = None;
+            }
             if changed != *server {
                 tx.update(&server.meta.id, |stored: &mut Server| {
                     *stored = changed.clone();

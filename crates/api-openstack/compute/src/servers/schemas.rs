@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::sort;
-use crate::schema::{BASE64, DATE_TIME, Format, IP, IPV4, IPV6, NAME, Object, Schema, UUID, object};
+use crate::schema::{BASE64, DATE_TIME, Format, IP, IPV4, IPV6, Object, Schema, UUID, object};
 
 /// A file is at most this long in a request, encoded.
 const USER_DATA: usize = 65_535;
@@ -408,9 +408,12 @@ pub static LIST: LazyLock<Schema> = LazyLock::new(|| {
         .into()
 });
 
-/// For lists that know only paging.
-pub static PAGED: LazyLock<Schema> = LazyLock::new(|| {
-    object().optional("limit", Schema::list(Schema::count())).optional("marker", Schema::list(Schema::string(0, usize::MAX))).open().into()
+/// The query of lists of actions, from 2.58 on.
+pub static ACTIONS: LazyLock<Schema> = LazyLock::new(|| {
+    object()
+        .optional("limit", Schema::count().single())
+        .optional("marker", Schema::string(0, usize::MAX).single())
+        .optional("changes-since", Schema::text(DATE_TIME).single())
+        .optional_in(66.., "changes-before", Schema::text(DATE_TIME).single())
+        .into()
 });
-
-pub const NAME_FORMAT: Format = NAME;

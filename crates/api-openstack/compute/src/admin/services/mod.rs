@@ -91,7 +91,7 @@ static CONTROLLER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A UUID and a number that are always the same for a name.
-fn made_up_id(name: &str) -> (String, u64) {
+pub fn made_up_id(name: &str) -> (String, u64) {
     let digest = digest::digest(&digest::SHA256, name.as_bytes());
     let bytes: [u8; 16] = digest.as_ref()[..16].try_into().expect("a SHA-256 digest has 32 bytes");
     let number = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) >> 1;

@@ -32,14 +32,15 @@ impl Setup {
         crate::admin::bootstrap(&cloud.store).await.unwrap();
         let client = Client::new(&cloud, crate::routes(&cloud), "");
         let setup = Setup { cloud, client, version: "2.1".into(), _dir: dir };
-        for project in ["p", "q", "ops"] {
-            setup.project(project).await;
+        setup.project(json!({ "meta": { "id": "default", "name": "Default" }, "is_domain": true })).await;
+        for id in ["p", "q", "ops"] {
+            setup.project(json!({ "meta": { "id": id, "name": id }, "domain": "default", "parent": "default" })).await;
         }
         setup
     }
 
-    async fn project(&self, id: &'static str) {
-        let project: Project = serde_json::from_value(json!({ "meta": { "id": id, "name": id }, "domain": "default" })).unwrap();
+    async fn project(&self, document: Value) {
+        let project: Project = serde_json::from_value(document).unwrap();
         self.cloud.store.transact(move |tx| tx.insert(project.clone())).await.unwrap();
     }
 

@@ -43,3 +43,31 @@ async fn no_host_has_run_a_usage_audit() {
     refusal(400, setup.admin("GET", "/os-instance_usage_audit_log/sometime", Value::Null).await);
     refusal(403, setup.member("GET", "/os-instance_usage_audit_log", Value::Null).await);
 }
+
+#[tokio::test]
+async fn resizes_are_migrations() {
+    let mut setup = Setup::new().await;
+    assert_eq!(expect(200, setup.admin("GET", "/os-migrations", Value::Null).await), json!({"migrations": []}));
+    let host = setup.host(1).await;
+    let server = setup.server(1, Some(&host), None).await;
+    for (name, minute) in [("create", 0), ("resize", 1), ("confirmResize", 2)] {
+        let action = json!({
+            "meta": { "id": format!("{server}/{name}"), "name": name },
+            "server": server, "request": "req-1", "user": "ann", "project": "p", "started": format!("2026-01-01T00:0{minute}:00Z"),
+        });
+        let action: unkai_model::compute::ServerAction = serde_json::from_value(action).unwrap();
+        setup.cloud.store.transact(move |tx| tx.insert(action.clone())).await.unwrap();
+    }
+    let base = "id instance_uuid status source_compute source_node dest_compute dest_node dest_host old_instance_type_id \
+                new_instance_type_id created_at updated_at";
+    for (minor, more) in [(1, ""), (23, "migration_type"), (59, "migration_type uuid"), (80, "migration_type uuid user_id project_id")] {
+        setup.speak(minor);
+        let list = expect(200, setup.admin("GET", "/os-migrations?status=confirmed", Value::Null).await);
+        assert_eq!(list["migrations"].as_array().unwrap().len(), 1);
+        keys(&list["migrations"][0], &format!("{base} {more}"));
+        assert_eq!(list["migrations"][0]["dest_compute"], "host1");
+    }
+    assert_eq!(expect(200, setup.admin("GET", "/os-migrations?migration_type=migration", Value::Null).await)["migrations"], json!([]));
+    refusal(400, setup.admin("GET", "/os-migrations?odd=1", Value::Null).await);
+    refusal(403, setup.member("GET", "/os-migrations", Value::Null).await);
+}

@@ -29,9 +29,10 @@ use crate::Fault;
 use crate::body::Body;
 pub use name::hostname;
 use request::Request;
-pub use request::{address, certificates, files, personality, strings, text};
+pub use request::{address, certificates, personality, reference, strings, text};
 use sources::Sources;
-pub use sources::{flavor, image, key};
+pub use sources::{check_metadata, flavor, image, key};
+pub use wishes::{check_host, check_zone};
 
 /// What a project may have, where nobody set another limit.
 pub const INSTANCES: i64 = 10;

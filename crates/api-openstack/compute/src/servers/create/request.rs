@@ -54,7 +54,7 @@ impl Request {
             key_name: text(server, "key_name"),
             user_data: text(server, "user_data"),
             config_drive: as_bool(&server["config_drive"]),
-            metadata: strings(server, "metadata")?,
+            metadata: strings(server, "metadata"),
             personality: personality(server)?,
             hints: hints.cloned().unwrap_or_default(),
             zone: text(server, "availability_zone"),
@@ -100,10 +100,10 @@ pub fn reference(value: &Value) -> String {
     }
 }
 
-/// Metadata: at most so many entries as the default quota says.
-pub fn strings(object: &Value, key: &str) -> Result<BTreeMap<String, String>, Fault> {
+/// An object of strings.
+pub fn strings(object: &Value, key: &str) -> BTreeMap<String, String> {
     let entries = object[key].as_object().into_iter().flatten();
-    Ok(entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn counts(server: &Value) -> Result<(u32, u32), Fault> {
@@ -157,10 +157,7 @@ fn nic(item: &Value) -> Result<NicWish, Fault> {
 
 /// Injected files: at most five, and bounded in path and size, as the original's default quota says.
 pub fn personality(server: &Value) -> Result<BTreeMap<String, String>, Fault> {
-    files(server["personality"].as_array().map_or(&[][..], Vec::as_slice))
-}
-
-pub fn files(list: &[Value]) -> Result<BTreeMap<String, String>, Fault> {
+    let list = server["personality"].as_array().map_or(&[][..], Vec::as_slice);
     const FILES: usize = 5;
     const PATH: usize = 255;
     const CONTENT: usize = 10_240;

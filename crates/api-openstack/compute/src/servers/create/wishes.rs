@@ -51,7 +51,7 @@ pub fn check_zone(view: &View, zone: &str) -> Result<(), Fault> {
     Err(Fault::bad_request("The requested availability zone is not available"))
 }
 
-fn check_host(view: &View, name: &str) -> Result<(), Fault> {
+pub fn check_host(view: &View, name: &str) -> Result<(), Fault> {
     match view.holder::<Host>("host-name", name) {
         Some(_) => Ok(()),
         None => Err(Fault::bad_request(format!("Compute host {name} could not be found."))),

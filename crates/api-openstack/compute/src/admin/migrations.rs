@@ -1,0 +1,193 @@
+//! `/os-migrations`: servers that were resized or moved, from the actions that asked for it.
+//!
+//! A record lasts as long as the action's document. Where a server came from is known while its resize is not settled; afterwards
+//! only where it is.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use unkai_model::compute::{Host, ResizeState, Server, ServerAction};
+use unkai_model::{Id, Timestamp};
+use unkai_openstack::{Caller, Cloud, Routes, iso};
+use unkai_store::View;
+
+use super::page;
+use super::policy;
+use super::services::made_up_id;
+use crate::query::{Query, time};
+use crate::schema::{DATE_TIME, Schema, object};
+use crate::{Fault, Microversion};
+
+pub fn routes() -> Routes {
+    Routes::new().get("/v2.1/os-migrations", index)
+}
+
+/// Unknown parameters are refused from 2.59 on.
+static QUERY: LazyLock<[Schema; 2]> = LazyLock::new(|| {
+    let text = || Schema::string(0, usize::MAX).many();
+    let object = object()
+        .optional("hidden", text())
+        .optional("host", text())
+        .optional("instance_uuid", text())
+        .optional("migration_type", text())
+        .optional("source_compute", text())
+        .optional("status", text())
+        .optional_in(59.., "limit", Schema::count().many())
+        .optional_in(59.., "marker", text())
+        .optional_in(59.., "changes-since", Schema::text(DATE_TIME).single())
+        .optional_in(66.., "changes-before", Schema::text(DATE_TIME).single())
+        .optional_in(80.., "user_id", text())
+        .optional_in(80.., "project_id", text());
+    [object.clone().open().into(), object.into()]
+});
+
+struct Record {
+    uuid: String,
+    number: u64,
+    action: Arc<ServerAction>,
+    kind: &'static str,
+    status: &'static str,
+    source: Option<String>,
+    target: Option<String>,
+    project: Option<String>,
+    updated: Timestamp,
+}
+
+/// What kind of migration an action is, if it is one.
+fn kind(action: &ServerAction) -> Option<&'static str> {
+    Some(match action.meta.name.as_str() {
+        "resize" => "resize",
+        "migrate" => "migration",
+        "live-migration" => "live-migration",
+        "evacuate" => "evacuation",
+        _ => return None,
+    })
+}
+
+/// How far it is. `next` is the name of the first action after it that ends a resize.
+fn status(failed: bool, open: bool, next: Option<&str>, resize: Option<ResizeState>) -> &'static str {
+    match (next, resize) {
+        _ if failed => "error",
+        (Some("confirmResize"), _) => "confirmed",
+        (Some(_), Some(ResizeState::Reverting)) => "reverting",
+        (Some(_), _) => "reverted",
+        (None, Some(ResizeState::Changing)) => "migrating",
+        (None, Some(ResizeState::WaitsForConfirm)) => "finished",
+        (None, Some(ResizeState::Reverting)) => "reverting",
+        (None, None) if open => "accepted",
+        (None, None) => "completed",
+    }
+}
+
+impl Record {
+    fn new(view: &View, action: Arc<ServerAction>) -> Option<Self> {
+        let kind = kind(&action)?;
+        let server = view.get::<Server>(&action.server);
+        let mut later: Vec<_> =
+            view.by_index::<ServerAction>("server", action.server.as_str()).filter(|other| other.started > action.started).collect();
+        later.sort_by_key(|other| other.started);
+        let end = later.iter().find(|other| matches!(other.meta.name.as_str(), "confirmResize" | "revertResize"));
+        let is_newest = !later.iter().any(|other| self::kind(other).is_some());
+        let resize = server.as_ref().and_then(|server| server.spec.resize.as_ref()).filter(|_| is_newest);
+        let name = |id: &Id<Host>| view.get(id).map(|host| host.meta.name.clone());
+        let (uuid, number) = made_up_id(action.meta.id.as_str());
+        Some(Record {
+            uuid,
+            number,
+            kind,
+            status: status(action.message.is_some(), action.is_open(), end.map(|a| a.meta.name.as_str()), resize.map(|r| r.state)),
+            source: resize.and_then(|resize| resize.from_host.as_ref()).and_then(name),
+            target: server.as_ref().and_then(|server| server.status.host.as_ref()).and_then(name),
+            project: server.as_ref().and_then(|server| server.meta.project.as_ref()).map(|id| id.to_string()),
+            updated: end.map_or(action.meta.updated, |end| end.meta.updated),
+            action,
+        })
+    }
+
+    fn render(&self, version: Microversion) -> Value {
+        let mut shown = json!({
+            "id": self.number,
+            "instance_uuid": self.action.server,
+            "status": self.status,
+            "source_compute": self.source,
+            "source_node": self.source,
+            "dest_compute": self.target,
+            "dest_node": self.target,
+            "dest_host": null,
+            "old_instance_type_id": null,
+            "new_instance_type_id": null,
+            "created_at": iso(self.action.started),
+            "updated_at": iso(self.updated),
+        });
+        if version.at_least(23) {
+            shown["migration_type"] = json!(self.kind);
+        }
+        if version.at_least(59) {
+            shown["uuid"] = json!(self.uuid);
+        }
+        if version.at_least(80) {
+            shown["user_id"] = json!(self.action.user);
+            shown["project_id"] = json!(self.project);
+        }
+        shown
+    }
+
+    fn matches(&self, query: &Query) -> bool {
+        let is = |name: &str, value: Option<&str>| query.get(name).is_none_or(|wanted| value == Some(wanted));
+        let on_host = query.get("host").is_none_or(|host| [&self.source, &self.target].contains(&&Some(host.to_owned())));
+        let at = |name: &str| query.get(name).and_then(time);
+        on_host
+            && is("instance_uuid", Some(self.action.server.as_str()))
+            && is("status", Some(self.status))
+            && is("migration_type", Some(self.kind))
+            && is("source_compute", self.source.as_deref())
+            && is("user_id", Some(&self.action.user))
+            && is("project_id", self.project.as_deref())
+            && query.get("hidden").and_then(crate::query::truth) != Some(true)
+            && at("changes-since").is_none_or(|since| self.updated >= since)
+            && at("changes-before").is_none_or(|before| self.updated <= before)
+    }
+}
+
+async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion, query: Query) -> Result<Json<Value>, Fault> {
+    query.check(&QUERY[usize::from(version.at_least(59))], version)?;
+    policy::admin(&caller, "os_compute_api:os-migrations:index")?;
+    let view = cloud.store.read().await?;
+    let mut found: Vec<Record> = view.all::<ServerAction>().filter_map(|action| Record::new(&view, action)).collect();
+    found.retain(|record| record.matches(&query));
+    found.sort_by(|a, b| b.action.started.cmp(&a.action.started));
+    let mut links = None;
+    if version.at_least(59) {
+        found = page::cut(found, &query, |record| &record.uuid, |marker| format!("Marker {marker} could not be found."))?;
+        links = page::next(&cloud, "os-migrations", &query, found.len(), found.last().map(|record| record.uuid.as_str()));
+    }
+    let mut body = json!({ "migrations": found.iter().map(|record| record.render(version)).collect::<Vec<_>>() });
+    if let Some(links) = links {
+        body["migrations_links"] = json!(links);
+    }
+    Ok(Json(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resize_is_finished_then_confirmed_or_reverted() {
+        let table = [
+            (false, true, None, Some(ResizeState::Changing), "migrating"),
+            (false, false, None, Some(ResizeState::WaitsForConfirm), "finished"),
+            (false, false, Some("revertResize"), Some(ResizeState::Reverting), "reverting"),
+            (false, false, Some("revertResize"), None, "reverted"),
+            (false, false, Some("confirmResize"), None, "confirmed"),
+            (true, false, None, None, "error"),
+            (false, true, None, None, "accepted"),
+            (false, false, None, None, "completed"),
+        ];
+        for (failed, open, next, resize, expected) in table {
+            assert_eq!(status(failed, open, next, resize), expected);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What administrators ask, and what this cloud refuses in the original's words.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use unkai_model::compute::{Host, Reset, Server, VmState};
+use unkai_store::View;
+
+use super::super::create::text;
+use super::super::delete::remove;
+use super::super::perform::{Rule, Tasks, perform};
+use super::super::schemas;
+use super::{Action, accepted};
+use crate::Fault;
+
+const MOVABLE: &[VmState] = &[VmState::Active, VmState::Stopped];
+static FORCE_DELETE: Rule = Rule {
+    tasks: Tasks::Any,
+    hosted: false,
+    ..Rule::verb("forceDelete", "os_compute_api:os-deferred-delete:force", &[], "compute_terminate_instance")
+};
+static RESTORE: Rule =
+    Rule { tasks: Tasks::Any, hosted: false, ..Rule::verb("restore", "os_compute_api:os-deferred-delete:restore", &[], "") };
+static RESET: Rule = Rule { admin: true, lock: false, ..Rule::note("os-resetState", "os_compute_api:os-admin-actions:reset_state", &[]) };
+static PASSWORD: Rule = Rule::verb("changePassword", "os_compute_api:os-admin-password", &[VmState::Active], "compute_set_admin_password");
+static MIGRATE: Rule = Rule { admin: true, ..Rule::verb("migrate", "os_compute_api:os-migrate-server:migrate", MOVABLE, "") };
+static LIVE_MIGRATE: Rule = Rule {
+    admin: true,
+    ..Rule::verb("live-migration", "os_compute_api:os-migrate-server:migrate_live", &[VmState::Active, VmState::Paused], "")
+};
+static EVACUATE: Rule = Rule {
+    admin: true,
+    tasks: Tasks::Any,
+    ..Rule::verb("evacuate", "os_compute_api:os-evacuate", &[VmState::Active, VmState::Stopped, VmState::Error], "")
+};
+static CRASH_DUMP: Rule = Rule {
+    ..Rule::verb(
+        "trigger_crash_dump",
+        "os_compute_api:servers:trigger_crash_dump",
+        &[VmState::Active, VmState::Paused, VmState::Rescued, VmState::Resized, VmState::Error],
+        "",
+    )
+};
+
+pub async fn force_delete(request: Action) -> Result<Response, Fault> {
+    request.check_bare("forceDelete")?;
+    perform(&request.cx, &request.id, &FORCE_DELETE, remove).await?;
+    Ok(accepted())
+}
+
+/// Deleted servers are not kept for a while here, so none is ever in the state to be restored from.
+pub async fn restore(request: Action) -> Result<Response, Fault> {
+    request.check_bare("restore")?;
+    perform(&request.cx, &request.id, &RESTORE, |_, server, state| Err(RESTORE.illegal(server, "vm_state", state.vm_name())))
+        .await
+        .map(|()| accepted())
+}
+
+pub async fn reset_state(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::RESET_STATE)?;
+    let to = if request.body["os-resetState"]["state"] == "active" { VmState::Active } else { VmState::Error };
+    perform(&request.cx, &request.id, &RESET, move |_, server, _| {
+        server.spec.reset = Some(Reset { to, generation: server.meta.generation });
+        Ok(())
+    })
+    .await?;
+    Ok(accepted())
+}
+
+/// There is no way into the guest to do it by.
+pub async fn change_password(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::CHANGE_PASSWORD)?;
+    let refuse = |_: &mut unkai_store::Tx, _: &mut Server, _: &_| Err(Fault::not_implemented("Unable to set password on instance"));
+    perform(&request.cx, &request.id, &PASSWORD, refuse).await.map(|()| accepted())
+}
+
+pub async fn crash_dump(request: Action) -> Result<Response, Fault> {
+    request.cx.version.require(17..)?;
+    request.check(&schemas::bare("trigger_crash_dump"))?;
+    let refuse = |_: &mut unkai_store::Tx, _: &mut Server, _: &_| {
+        Err(Fault::bad_request("Unable to trigger crash dump: the driver does not support it."))
+    };
+    perform(&request.cx, &request.id, &CRASH_DUMP, refuse).await.map(|()| accepted())
+}
+
+/// A host of this name must be there before anything else is looked at.
+fn known_host(view: &View, name: Option<&str>, missing: fn(String) -> Fault) -> Result<(), Fault> {
+    match name {
+        Some(name) if view.holder::<Host>("host-name", name).is_none() => Err(missing(format!("Compute host {name} could not be found."))),
+        _ => Ok(()),
+    }
+}
+
+/// Servers do not move between hosts yet: there is never another host to go to.
+pub async fn migrate(request: Action) -> Result<Response, Fault> {
+    if request.cx.version.at_least(56) {
+        request.check(&schemas::MIGRATE)?;
+    } else {
+        request.check_bare("migrate")?;
+    }
+    let host = text(&request.body["migrate"], "host");
+    perform(&request.cx, &request.id, &MIGRATE, move |tx, _, _| {
+        known_host(&tx.view(), host.as_deref(), Fault::bad_request)?;
+        Err(Fault::bad_request("No valid host was found. No valid host found for cold migrate"))
+    })
+    .await
+    .map(|()| accepted())
+}
+
+pub async fn live_migrate(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::LIVE_MIGRATE)?;
+    let host = text(&request.body["os-migrateLive"], "host");
+    perform(&request.cx, &request.id, &LIVE_MIGRATE, move |tx, server, _| {
+        known_host(&tx.view(), host.as_deref(), Fault::bad_request)?;
+        let here = server.status.host.as_ref().and_then(|host| tx.get(host)).map(|host| host.meta.name.clone());
+        match &host {
+            Some(name) if here.as_ref() == Some(name) => {
+                Err(Fault::bad_request(format!("Unable to migrate instance ({}) to current host ({name}).", server.meta.id)))
+            }
+            _ => Err(Fault::bad_request("No valid host was found. There are not enough hosts available.")),
+        }
+    })
+    .await
+    .map(|()| accepted())
+}
+
+pub async fn evacuate(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::EVACUATE)?;
+    let host = text(&request.body["evacuate"], "host");
+    let body: Value = perform(&request.cx, &request.id, &EVACUATE, move |tx, server, _| {
+        known_host(&tx.view(), host.as_deref(), Fault::not_found)?;
+        let here = server.status.host.as_ref().and_then(|host| tx.get(host));
+        match here {
+            Some(here) if host.as_ref() == Some(&here.meta.name) => Err(Fault::bad_request("The target host can't be the same one.")),
+            Some(here) if here.is_up() => Err(Fault::bad_request(format!("Compute service of {} is still in use.", here.meta.name))),
+            _ => Err(Fault::bad_request("No valid host was found. There are not enough hosts available.")),
+        }
+    })
+    .await?;
+    Ok(Json(json!({ "adminPass": body })).into_response())
+}

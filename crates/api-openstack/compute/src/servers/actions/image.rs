@@ -1,0 +1,89 @@
+//! Images of a server: snapshots and rotating backups.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde_json::json;
+use unkai_model::Id;
+use unkai_model::compute::{Server, VmState};
+use unkai_model::image::Image;
+use unkai_store::Tx;
+
+use super::super::create::{check_metadata, strings, text};
+use super::super::cx::Cx;
+use super::super::perform::{Rule, perform};
+use super::super::{schemas, snapshot};
+use super::Action;
+use crate::Fault;
+use crate::schema::as_int;
+
+const STATES: &[VmState] = &[VmState::Active, VmState::Stopped, VmState::Paused, VmState::Suspended];
+static CREATE_IMAGE: Rule = Rule::verb("createImage", "os_compute_api:servers:create_image", STATES, "compute_snapshot_instance");
+static CREATE_BACKUP: Rule = Rule::verb("createBackup", "os_compute_api:os-create-backup", STATES, "compute_backup_instance");
+
+pub async fn create_image(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::CREATE_IMAGE)?;
+    let wanted = &request.body["createImage"];
+    let (name, said) = (text(wanted, "name").unwrap_or_default(), strings(wanted, "metadata"));
+    let cx = request.cx.clone();
+    let image = perform(&request.cx, &request.id, &CREATE_IMAGE, move |tx, server, _| {
+        if !cx.version.at_least(39) {
+            check_metadata(&tx.view(), &cx, said.len())?;
+        }
+        snapshot::take(tx, server, &name, said.clone())
+    })
+    .await?;
+    Ok(answer(&request.cx, Some(image)))
+}
+
+/// From 2.45 on the body names the image; before, the location does.
+fn answer(cx: &Cx, image: Option<Id<Image>>) -> Response {
+    match image {
+        None => StatusCode::ACCEPTED.into_response(),
+        Some(image) if cx.version.at_least(45) => (StatusCode::ACCEPTED, Json(json!({ "image_id": image }))).into_response(),
+        Some(image) => {
+            let link = format!("{}/compute/images/{image}", cx.cloud.url);
+            (StatusCode::ACCEPTED, [(header::LOCATION, link)]).into_response()
+        }
+    }
+}
+
+pub async fn create_backup(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::CREATE_BACKUP)?;
+    let wanted = &request.body["createBackup"];
+    let (name, kind) = (text(wanted, "name").unwrap_or_default(), text(wanted, "backup_type").unwrap_or_default());
+    let rotation = as_int(&wanted["rotation"]).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let mut said = strings(wanted, "metadata");
+    said.insert("image_type".into(), "backup".into());
+    said.insert("backup_type".into(), kind.clone());
+    let image =
+        perform(&request.cx, &request.id, &CREATE_BACKUP, move |tx, server, _| back_up(tx, server, &name, &kind, rotation, &said)).await?;
+    Ok(answer(&request.cx, image))
+}
+
+/// Makes a backup and removes the oldest of its kind, so that as many stay as were asked for.
+fn back_up(
+    tx: &mut Tx,
+    server: &Server,
+    name: &str,
+    kind: &str,
+    rotation: usize,
+    said: &BTreeMap<String, String>,
+) -> Result<Option<Id<Image>>, Fault> {
+    let project = server.meta.project.as_ref().map_or("", |p| p.as_str()).to_owned();
+    let is = |image: &Image, key: &str, value: &str| image.spec.properties.get(key).is_some_and(|found| found == value);
+    let of_kind = |image: &Image| {
+        is(image, "instance_uuid", server.meta.id.as_str()) && is(image, "image_type", "backup") && is(image, "backup_type", kind)
+    };
+    let mut older: Vec<_> = tx.by_index::<Image>("project", &project).filter(|image| of_kind(image)).collect();
+    older.sort_by(|a, b| (b.meta.created, &b.meta.id).cmp(&(a.meta.created, &a.meta.id)));
+    for image in older.iter().skip(rotation.saturating_sub(1)) {
+        tx.delete(&image.meta.id)?;
+    }
+    if rotation == 0 {
+        return Ok(None);
+    }
+    snapshot::take(tx, server, name, said.clone()).map(Some)
+}

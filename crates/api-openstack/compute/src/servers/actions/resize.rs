@@ -1,0 +1,91 @@
+//! Resize, and its confirmation or reversal by the user.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use unkai_model::Id;
+use unkai_model::compute::{FlavorCopy, Host, Resize, ResizeState, Run, Server, Verb, VmState};
+use unkai_store::Tx;
+
+use super::super::create::{self, hold_sizes, reference};
+use super::super::perform::{Rule, perform};
+use super::super::schemas;
+use super::super::state::State;
+use super::{Action, accepted};
+use crate::Fault;
+
+static RESIZE: Rule = Rule::verb("resize", "os_compute_api:servers:resize", &[VmState::Active, VmState::Stopped], "compute_prep_resize");
+static CONFIRM: Rule = Rule::verb("confirmResize", "os_compute_api:servers:confirm_resize", &[VmState::Resized], "compute_confirm_resize");
+static REVERT: Rule = Rule::verb("revertResize", "os_compute_api:servers:revert_resize", &[VmState::Resized], "compute_revert_resize");
+
+pub async fn resize(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::RESIZE)?;
+    let wanted = request.body["resize"].clone();
+    let cx = request.cx.clone();
+    perform(&request.cx, &request.id, &RESIZE, move |tx, server, state| {
+        let flavor = create::flavor(&tx.view(), &cx, &reference(&wanted["flavorRef"]))?;
+        if wanted.get("OS-DCF:diskConfig").is_some() {
+            server.spec.launch.manual_disk = wanted["OS-DCF:diskConfig"] == "MANUAL";
+        }
+        change(tx, server, state, flavor)
+    })
+    .await?;
+    Ok(accepted())
+}
+
+fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -> Result<(), Fault> {
+    let present = &server.spec.launch.flavor;
+    if flavor.id == present.id {
+        return Err(Fault::bad_request("When resizing, instances must change flavor!"));
+    }
+    let why = |reason: &str| Fault::bad_request(format!("Server's disk was unable to be resized because: {reason}"));
+    if flavor.disk_gib == 0 && present.disk_gib > 0 {
+        return Err(why("Resize to zero disk flavor is not allowed."));
+    }
+    if flavor.disk_gib < present.disk_gib {
+        return Err(why("Resizing to a smaller disk is not supported."));
+    }
+    server.ask(Verb::Resize, state.vm);
+    let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);
+    let was = if state.vm == VmState::Stopped { Run::Stopped } else { server.spec.run };
+    let from_host = server.status.host.clone();
+    server.spec.resize = Some(Resize { from, from_host: from_host.clone(), was, state: ResizeState::Changing, since: tx.now() });
+    if let Some(project) = &server.meta.project {
+        hold_sizes(tx, project);
+    }
+    from_host.iter().for_each(|host| hold_host(tx, host, &server.spec.launch.flavor));
+    Ok(())
+}
+
+/// The transaction fails when the host has no room for the new size beside the old one.
+fn hold_host(tx: &mut Tx, host: &Id<Host>, flavor: &FlavorCopy) {
+    let Some(document) = tx.get(host) else { return };
+    for (class, _) in flavor.resources() {
+        tx.limit(class, class, host.as_str(), document.usable(class));
+    }
+}
+
+/// The new size stays. Nothing is left for the host to do.
+pub async fn confirm(request: Action) -> Result<Response, Fault> {
+    request.check_bare("confirmResize")?;
+    perform(&request.cx, &request.id, &CONFIRM, |_, server, _| {
+        server.spec.resize = None;
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub async fn revert(request: Action) -> Result<Response, Fault> {
+    request.check_bare("revertResize")?;
+    perform(&request.cx, &request.id, &REVERT, |_, server, state| {
+        server.ask(Verb::RevertResize, state.vm);
+        if let Some(resize) = &mut server.spec.resize {
+            server.spec.launch.flavor = resize.from.clone();
+            server.spec.run = resize.was;
+            resize.state = ResizeState::Reverting;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(accepted())
+}

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use unkai_link::item::{HostId, Item};
 use unkai_link::report::{Inventory, Up};
 use unkai_link::server::{BoxFuture, Bytes, Control, LinkServer};
-use unkai_model::compute::Server;
+use unkai_model::compute::{Outcome, Server};
 use unkai_model::image::Image;
 use unkai_model::network::Router;
 use unkai_model::{Error, Id};
 use unkai_store::{Changes, Store, View};
 
-use crate::{assign, hosts, placement, reports, retire, router};
+use crate::{actions, assign, hosts, placement, reports, retire, router, shelve};
 
 /// Without any change everything is looked at this often, so that nothing depends on having been woken.
 const PERIOD: Duration = Duration::from_secs(1);
+const PURGE_PERIOD: Duration = Duration::from_secs(60);
 
 /// The bytes of images, wherever they are kept.
 pub trait Images: Send + Sync + 'static {
@@ -79,14 +80,19 @@ impl Control for Controller {
             if !self.names_image(&host, &image) {
                 return Err(Error::not_found::<Image>(&image));
             }
-            self.images.take(image, bytes).await
+            let source = self.store.view().get(&image).and_then(|image| image.spec.source.clone());
+            self.images.take(image, bytes).await?;
+            match source {
+                Some(source) => self.store.transact(move |tx| actions::settle_snapshot(tx, &source.server, &Outcome::Success)).await,
+                None => Ok(()),
+            }
         })
     }
 }
 
 /// Runs the loops until the store stops.
 pub async fn run(store: Store, link: Arc<LinkServer>) {
-    tokio::join!(converge(store.clone()), watch_hosts(store, link));
+    tokio::join!(converge(store.clone()), watch_hosts(store.clone(), link), purge(store));
 }
 
 /// Places what waits for a place, and ends what waits for its end.
@@ -114,11 +120,30 @@ async fn step(store: &Store) -> Result<(), Error> {
     if !servers.is_empty() {
         store.transact(move |tx| placement::place(tx, &servers)).await?;
     }
-    let (finished, purged) = retire::due(&view, jiff::Timestamp::now());
-    if !finished.is_empty() || !purged.is_empty() {
-        store.transact(move |tx| retire::act(tx, &finished, &purged)).await?;
+    let finished = retire::unconfirmed(&view);
+    if !finished.is_empty() {
+        store.transact(move |tx| retire::finish_all(tx, &finished)).await?;
+    }
+    let shelved = shelve::due(&view);
+    if !shelved.is_empty() {
+        store.transact(move |tx| shelve::act(tx, &shelved)).await?;
     }
     Ok(())
+}
+
+/// Forgets what has been over for long.
+async fn purge(store: Store) {
+    let mut tick = tokio::time::interval(PURGE_PERIOD);
+    loop {
+        tick.tick().await;
+        let over = retire::over(&store.view(), jiff::Timestamp::now());
+        if over.is_empty() {
+            continue;
+        }
+        if let Err(error) = store.transact(move |tx| retire::purge(tx, &over)).await {
+            tracing::warn!(%error, "deleted servers were not purged");
+        }
+    }
 }
 
 async fn watch_hosts(store: Store, link: Arc<LinkServer>) {

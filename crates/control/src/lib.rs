@@ -3,6 +3,7 @@
 //! Every decision is a pure function of a view; every act is one transaction that decides again on the newest state, so that any number
 //! of controllers may run the same loops. Hosts are reached only through the store and the link.
 
+mod actions;
 pub mod assign;
 mod controller;
 mod hosts;
@@ -10,5 +11,6 @@ pub mod placement;
 mod reports;
 mod retire;
 mod router;
+mod shelve;
 
 pub use controller::{Controller, Images, run};

@@ -2,13 +2,13 @@
 
 use unkai_link::item::HostId;
 use unkai_link::report::{PortReport, ServerReport, Up};
-use unkai_model::compute::{Fault, Observed, Phase, ResizeState, Run, Server, StopReason, Timeline};
+use unkai_model::compute::{Fault, Observed, Outcome, Phase, ResizeState, Run, Server, StopReason, Timeline};
 use unkai_model::image::Image;
 use unkai_model::network::{Port, Router};
 use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
-use crate::retire;
+use crate::{actions, retire};
 
 pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
     for report in reports {
@@ -38,6 +38,7 @@ fn server(tx: &mut Tx, host: &HostId, report: &ServerReport) -> Result<(), Error
         observe(server, report, now);
         Ok::<_, Error>(())
     })?;
+    actions::after_report(tx, &server)?;
     retire::after_report(tx, &server)
 }
 
@@ -97,9 +98,8 @@ fn port(tx: &mut Tx, host: &HostId, report: &PortReport) -> Result<(), Error> {
 /// A snapshot that could not be made leaves an image that will never have bytes: it says why, and is no longer awaited.
 fn snapshot_failed(tx: &mut Tx, host: &HostId, image: &Id<Image>, reason: &str) -> Result<(), Error> {
     let Some(present) = tx.get(image) else { return Ok(()) };
-    if present.spec.source.as_ref().and_then(|source| source.host.as_ref()) != Some(host) {
-        return Ok(());
-    }
+    let Some(source) = present.spec.source.as_ref().filter(|source| source.host.as_ref() == Some(host)) else { return Ok(()) };
+    actions::settle_snapshot(tx, &source.server, &Outcome::Error(reason.to_owned()))?;
     tx.update(image, |image: &mut Image| {
         image.spec.source = None;
         image.status.refusal = Some(reason.to_owned());

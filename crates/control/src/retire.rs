@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use unkai_model::compute::{Phase, Run, Server};
+use unkai_model::compute::{Outcome, Phase, Run, Server, ServerAction};
 use unkai_model::network::{FloatingIp, Port};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
+use crate::actions;
 use crate::placement::bind_port;
 
 /// How long a deleted server can still be listed by administrators.
@@ -45,7 +46,7 @@ pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
         server.status.host = None;
         Ok::<_, Error>(())
     })?;
-    Ok(())
+    actions::settle(tx, id, None, &Outcome::Success)
 }
 
 /// Ports that were made for the server go with it; ports that were brought stay, without a device.
@@ -74,23 +75,38 @@ fn release_ports(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deleted servers whose time is over, and deletions that no host needs to confirm.
-pub fn due(view: &View, now: jiff::Timestamp) -> (Vec<Id<Server>>, Vec<Id<Server>>) {
+/// Deletions that no host needs to confirm.
+pub fn unconfirmed(view: &View) -> Vec<Id<Server>> {
     let unplaced = view.by_index::<Server>("unplaced", "yes").filter(|server| server.spec.run == Run::Deleted);
-    let over = view.all::<Server>().filter(|server| server.status.deleted.is_some_and(|at| now.duration_since(at).unsigned_abs() > KEPT));
-    (unplaced.map(|server| server.meta.id.clone()).collect(), over.map(|server| server.meta.id.clone()).collect())
+    unplaced.map(|server| server.meta.id.clone()).collect()
 }
 
-pub fn act(tx: &mut Tx, finished: &[Id<Server>], purged: &[Id<Server>]) -> Result<(), Error> {
-    for id in finished {
+/// Deleted servers whose time is over. Looks at every server: not for every change.
+pub fn over(view: &View, now: jiff::Timestamp) -> Vec<Id<Server>> {
+    let over = view.all::<Server>().filter(|server| server.status.deleted.is_some_and(|at| now.duration_since(at).unsigned_abs() > KEPT));
+    over.map(|server| server.meta.id.clone()).collect()
+}
+
+pub fn finish_all(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
+    for id in servers {
         if tx.get(id).is_some_and(|server| server.is_live() && server.status.host.is_none()) {
             finish(tx, id)?;
         }
     }
-    for id in purged {
-        if tx.get(id).is_some_and(|server| !server.is_live()) {
-            tx.delete(id)?;
+    Ok(())
+}
+
+/// Forgets servers that are gone, and what was asked of them.
+pub fn purge(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
+    for id in servers {
+        if tx.get(id).is_none_or(|server| server.is_live()) {
+            continue;
         }
+        let actions: Vec<_> = tx.by_index::<ServerAction>("server", id.as_str()).collect();
+        for action in actions {
+            tx.delete(&action.meta.id)?;
+        }
+        tx.delete(id)?;
     }
     Ok(())
 }

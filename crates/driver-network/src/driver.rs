@@ -9,13 +9,18 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
-    Error, Result, names::Names, netns::Netns, network::Network, policy::Groups, router::Router,
+    Error, Result,
+    names::{self, Names},
+    netns::Netns,
+    network::Network,
+    policy::Groups,
+    router::Router,
     service::Services,
 };
 
@@ -33,12 +38,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            dataplane_netns: None,
-            underlay: None,
-            prefix: "uk".into(),
-            dns_upstreams: crate::service::dns::system_upstreams(),
-        }
+        Self { dataplane_netns: None, underlay: None, prefix: "uk".into(), dns_upstreams: crate::service::dns::system_upstreams() }
     }
 }
 
@@ -94,11 +94,7 @@ impl Driver {
     }
 
     pub(crate) fn groups(&self) -> Groups {
-        self.0
-            .groups
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.groups.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -110,10 +106,18 @@ fn load_bridge_filter() {
     }
 }
 
-/// A lock per id, so that work on one object waits for nothing but earlier work on the same object.
-pub(crate) struct Slots<T>(Mutex<HashMap<String, Slot<T>>>);
+/// A lock per object, so that work on one waits for nothing but earlier work on the same.
+///
+/// Objects are told apart as their names are: by the end of the id. So whoever says a short id from an inventory waits
+/// for who says the full one.
+pub(crate) struct Slots<T>(Mutex<HashMap<String, Known<T>>>);
 
 pub(crate) type Slot<T> = Arc<AsyncMutex<Option<T>>>;
+
+struct Known<T> {
+    id: String,
+    slot: Slot<T>,
+}
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
@@ -123,20 +127,47 @@ impl<T> Default for Slots<T> {
 
 impl<T> Slots<T> {
     pub fn slot(&self, id: &str) -> Slot<T> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry(id.to_owned()).or_default().clone()
+        let mut slots = self.lock();
+        let known = slots.entry(names::tail(id, 12)).or_insert_with(|| Known { id: id.to_owned(), slot: Slot::default() });
+        if known.id.len() < id.len() {
+            known.id = id.to_owned();
+        }
+        known.slot.clone()
+    }
+
+    /// The full id of an object somebody works on, or worked on.
+    pub fn full_id(&self, short: &str) -> Option<String> {
+        self.lock().get(&names::tail(short, 12)).map(|known| known.id.clone())
     }
 
     pub fn all(&self) -> Vec<Slot<T>> {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.values().cloned().collect()
+        self.lock().values().map(|known| known.slot.clone()).collect()
     }
 
     /// Forgets slots that are empty and in nobody's hands.
     pub fn prune(&self) {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |held| held.is_some())
-        });
+        self.lock().retain(|_, Known { slot, .. }| Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |held| held.is_some()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_full_ids_share_a_slot() {
+        let slots = Slots::<()>::default();
+        let full = "0193abcd-0000-7000-8000-000100000001";
+        let a = slots.slot("000100000001");
+        let b = slots.slot(full);
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_eq!(slots.full_id("000100000001").as_deref(), Some(full));
+        drop((a, b));
+        slots.prune();
+        assert_eq!(slots.full_id(full), None);
     }
 }

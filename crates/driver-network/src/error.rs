@@ -9,10 +9,7 @@ pub enum Error {
     Io { what: String, source: io::Error },
     /// The kernel refused a netlink request.
     #[error("{what}")]
-    Netlink {
-        what: String,
-        source: rtnetlink::Error,
-    },
+    Netlink { what: String, source: rtnetlink::Error },
     /// `nft` refused a batch; nothing of the batch took effect.
     #[error("apply firewall batch in {namespace}: {message}")]
     Nft { namespace: String, message: String },
@@ -27,11 +24,7 @@ pub enum Error {
     PortBusy(String),
     /// Two different ids fall on the same derived name. See [`crate::names`].
     #[error("{kind} {id} and {other} have the same short name on this host")]
-    Collision {
-        kind: &'static str,
-        id: String,
-        other: String,
-    },
+    Collision { kind: &'static str, id: String, other: String },
     #[error("{0}")]
     Invalid(String),
 }
@@ -44,10 +37,7 @@ impl Error {
 
     pub(crate) fn errno(what: impl Into<String>) -> impl FnOnce(nix::Error) -> Error {
         let what = what.into();
-        move |source| Error::Io {
-            what,
-            source: source.into(),
-        }
+        move |source| Error::Io { what, source: source.into() }
     }
 
     pub(crate) fn netlink(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Error {

@@ -7,20 +7,12 @@ impl Driver {
     pub async fn apply_external(&self, spec: &ExternalSpec) -> Result<()> {
         let index = self.external_bridge(&spec.physical).await?;
         let links = self.0.dataplane.links().await?;
-        let message = links
-            .by_index(index)
-            .mtu(spec.mtu)
-            .alias(&spec.physical)
-            .up();
-        links
-            .change(message.build(), "set up external bridge")
-            .await?;
+        let message = links.by_index(index).mtu(spec.mtu).alias(&spec.physical).up();
+        links.change(message.build(), "set up external bridge").await?;
         links.set_addresses(index, &spec.host_addresses).await?;
         if let Some(device) = &spec.device {
             let message = links.by_name(device).controller(index).up();
-            links
-                .change(message.build(), &format!("enslave {device}"))
-                .await?;
+            links.change(message.build(), &format!("enslave {device}")).await?;
         }
         Ok(())
     }
@@ -52,9 +44,7 @@ impl Driver {
             })
             .await?;
         let message = links.by_index(bridge.index).alias(physical).up();
-        links
-            .change(message.build(), "bring up external bridge")
-            .await?;
+        links.change(message.build(), "bring up external bridge").await?;
         Ok(bridge.index)
     }
 }

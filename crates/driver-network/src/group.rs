@@ -55,11 +55,7 @@ impl Driver {
             // already established.
             let known = driver.change_groups(|groups| {
                 let known = groups.get_mut(&id)?;
-                let empty = GroupSpec {
-                    rules: Vec::new(),
-                    members: Vec::new(),
-                    ..GroupSpec::clone(known)
-                };
+                let empty = GroupSpec { rules: Vec::new(), members: Vec::new(), ..GroupSpec::clone(known) };
                 *known = Arc::new(empty);
                 Some(())
             });
@@ -73,13 +69,7 @@ impl Driver {
     }
 
     fn change_groups<T>(&self, change: impl FnOnce(&mut Groups) -> T) -> T {
-        change(
-            &mut self
-                .0
-                .groups
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        change(&mut self.0.groups.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Brings every network up to date with the groups; networks that use none of what changed are not touched.
@@ -133,16 +123,11 @@ impl Network {
     pub async fn settle_groups(&mut self, change: GroupChange) {
         self.groups = change.installed;
         let unused = change.unused;
-        if unused.is_empty()
-            || nft::apply(&self.netns, nft::group::remove(&unused))
-                .await
-                .is_ok()
-        {
+        if unused.is_empty() || nft::apply(&self.netns, nft::group::remove(&unused)).await.is_ok() {
             return;
         }
         for id in unused {
-            if let Err(e) = nft::apply(&self.netns, nft::group::remove(slice::from_ref(&id))).await
-            {
+            if let Err(e) = nft::apply(&self.netns, nft::group::remove(slice::from_ref(&id))).await {
                 tracing::debug!(network = self.spec.id, group = id, error = %e, "group stays in the tables");
             }
         }
@@ -150,45 +135,27 @@ impl Network {
 
     /// Pure: compares groups wanted by the ports with what is installed.
     pub fn plan_groups(&self, known: &Groups) -> GroupChange {
-        let used: BTreeSet<&String> = self
-            .ports
-            .values()
-            .flat_map(|p| &p.security_groups)
-            .collect();
+        let used: BTreeSet<&String> = self.ports.values().flat_map(|p| &p.security_groups).collect();
         let remotes: BTreeSet<&String> = used
             .iter()
             .filter_map(|id| known.get(*id))
             .flat_map(|group| group.rules.iter().filter_map(|r| r.remote_group.as_ref()))
             .collect();
-        let mut change = GroupChange {
-            batch: String::new(),
-            installed: HashMap::new(),
-            unused: Vec::new(),
-            tightened: false,
-        };
+        let mut change = GroupChange { batch: String::new(), installed: HashMap::new(), unused: Vec::new(), tightened: false };
         for id in &remotes {
             change.members(id, known.get(*id), self.groups.get(*id), self.adopted);
         }
         for id in &used {
             change.rules(id, known.get(*id), self.groups.get(*id), self.adopted);
         }
-        let unused = self
-            .groups
-            .keys()
-            .filter(|id| !used.contains(id) && !remotes.contains(id));
+        let unused = self.groups.keys().filter(|id| !used.contains(id) && !remotes.contains(id));
         change.unused = unused.cloned().collect();
         change
     }
 }
 
 impl GroupChange {
-    fn rules(
-        &mut self,
-        id: &str,
-        new: Option<&Arc<GroupSpec>>,
-        old: Option<&Installed>,
-        adopted: bool,
-    ) {
+    fn rules(&mut self, id: &str, new: Option<&Arc<GroupSpec>>, old: Option<&Installed>, adopted: bool) {
         let Some(new) = new else { return };
         let old = old.and_then(|o| o.rules.as_ref());
         match old {
@@ -205,13 +172,7 @@ impl GroupChange {
         self.installed.entry(id.to_owned()).or_default().rules = Some(new.clone());
     }
 
-    fn members(
-        &mut self,
-        id: &str,
-        new: Option<&Arc<GroupSpec>>,
-        old: Option<&Installed>,
-        adopted: bool,
-    ) {
+    fn members(&mut self, id: &str, new: Option<&Arc<GroupSpec>>, old: Option<&Installed>, adopted: bool) {
         let Some(new) = new else { return };
         let old = old.and_then(|o| o.members.as_ref());
         match old {

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::{Driver, Result, names, netns::Netns, sys::Link};
 
-/// Ids are the full ones where a device still tells them, else the short ones names are made of; either works as an
+/// Ids are the full ones where a device tells them or this driver was told them, else (half made by a driver that was
+/// killed) the short ones names are made of: the last twelve, of ports ten, letters and digits. Either works as an
 /// argument of the `remove_*` calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -30,17 +31,19 @@ impl Driver {
             let bridge = links.iter().find(|l| l.name == names::BRIDGE);
             let ports = links.iter().filter(|l| l.name.starts_with(names::TAP));
             found.networks.push(FoundNetwork {
-                id: full_id(bridge, &name[prefix.len()..]),
-                ports: ports
-                    .map(|l| full_id(Some(l), &l.name[names::TAP.len()..]))
-                    .collect(),
+                id: told(bridge)
+                    .or_else(|| self.0.networks.full_id(&name[prefix.len()..]))
+                    .unwrap_or_else(|| name[prefix.len()..].to_owned()),
+                ports: ports.map(|l| told(Some(l)).unwrap_or_else(|| l.name[names::TAP.len()..].to_owned())).collect(),
             });
         }
         let prefix = self.0.names.router_prefix();
         for name in Netns::list(&prefix)? {
             let links = links_of(&name).await?;
             let lo = links.iter().find(|l| l.name == "lo");
-            found.routers.push(full_id(lo, &name[prefix.len()..]));
+            let short = &name[prefix.len()..];
+            let id = told(lo).or_else(|| self.0.routers.full_id(short));
+            found.routers.push(id.unwrap_or_else(|| short.to_owned()));
         }
         let outer = self.0.dataplane.links().await?.all().await?;
         found.externals = outer
@@ -58,10 +61,7 @@ impl Driver {
         let found = self.inventory().await?;
         let routers = found.routers.iter().map(|id| self.remove_router(id));
         try_join_all(routers).await?;
-        let networks = found
-            .networks
-            .iter()
-            .map(|network| self.remove_network(&network.id));
+        let networks = found.networks.iter().map(|network| self.remove_network(&network.id));
         try_join_all(networks).await?;
         for physical in &found.externals {
             self.remove_external(physical).await?;
@@ -81,7 +81,6 @@ async fn links_of(name: &str) -> Result<Vec<Link>> {
     }
 }
 
-fn full_id(link: Option<&Link>, short: &str) -> String {
+fn told(link: Option<&Link>) -> Option<String> {
     link.and_then(|l| l.alias.clone())
-        .unwrap_or_else(|| short.to_owned())
 }

@@ -45,15 +45,16 @@ mod service;
 pub mod spec;
 mod sweep;
 mod sys;
+mod translation;
+mod wire;
 
 pub use driver::{Config, Driver};
 pub use error::{Error, Result};
 pub use inventory::{Found, FoundNetwork};
 pub use mac::Mac;
 pub use port::PortCounters;
-pub use service::{MetadataConnection, Services};
+pub use service::{MetadataConnection, Services, Share};
 pub use spec::{
-    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp,
-    GroupSpec, Ipv6Mode, NetworkSpec, Peer, PortSpec, Route, RouterGateway, RouterInterface,
-    RouterSpec, Rule, ServiceSpec, SubnetSpec,
+    AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp, GroupSpec, Ipv6Mode, NetworkSpec, Peer,
+    PortSpec, Route, RouterGateway, RouterInterface, RouterSpec, Rule, ServiceSpec, SubnetSpec,
 };

@@ -14,16 +14,7 @@ impl Mac {
     pub fn link_local(self) -> Ipv6Addr {
         let m = self.0;
         let group = |a: u8, b: u8| u16::from_be_bytes([a, b]);
-        Ipv6Addr::new(
-            0xfe80,
-            0,
-            0,
-            0,
-            group(m[0] ^ 2, m[1]),
-            group(m[2], 0xff),
-            group(0xfe, m[3]),
-            group(m[4], m[5]),
-        )
+        Ipv6Addr::new(0xfe80, 0, 0, 0, group(m[0] ^ 2, m[1]), group(m[2], 0xff), group(0xfe, m[3]), group(m[4], m[5]))
     }
 }
 
@@ -73,9 +64,7 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -87,13 +76,7 @@ mod tests {
     fn reads_and_writes_the_usual_form() {
         let mac: Mac = "FA:16:3e:00:1:ff".parse().unwrap();
         assert_eq!(mac.to_string(), "fa:16:3e:00:01:ff");
-        for bad in [
-            "",
-            "fa:16:3e:00:01",
-            "fa:16:3e:00:01:ff:00",
-            "fa:16:3e:00:01:+f",
-            "x",
-        ] {
+        for bad in ["", "fa:16:3e:00:01", "fa:16:3e:00:01:ff:00", "fa:16:3e:00:01:+f", "x"] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

@@ -24,15 +24,8 @@ pub const INTERFACE: &str = "q-";
 
 /// The last `n` letters and digits of an id, lower case.
 pub fn tail(id: &str, n: usize) -> String {
-    let clean: Vec<u8> = id
-        .bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|b| b.to_ascii_lowercase())
-        .collect();
-    clean[clean.len().saturating_sub(n)..]
-        .iter()
-        .map(|&b| char::from(b))
-        .collect()
+    let clean: Vec<u8> = id.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).collect();
+    clean[clean.len().saturating_sub(n)..].iter().map(|&b| char::from(b)).collect()
 }
 
 pub fn tap(port: &str) -> String {
@@ -58,9 +51,7 @@ pub fn mark(port: &str) -> u32 {
 }
 
 fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, &b| {
-        (hash ^ u32::from(b)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash, &b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
 /// Names in places shared with others (`/run/netns`, the data-plane namespace), which carry the prefix.
@@ -71,18 +62,11 @@ pub struct Names {
 
 impl Names {
     pub fn new(prefix: &str) -> Result<Self> {
-        let fits = (1..=5).contains(&prefix.len())
-            && prefix
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let fits = (1..=5).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !fits {
-            return Err(Error::Invalid(format!(
-                "prefix `{prefix}` must be 1 to 5 lower-case letters or digits"
-            )));
+            return Err(Error::Invalid(format!("prefix `{prefix}` must be 1 to 5 lower-case letters or digits")));
         }
-        Ok(Self {
-            prefix: prefix.to_owned(),
-        })
+        Ok(Self { prefix: prefix.to_owned() })
     }
 
     pub fn network(&self, id: &str) -> String {
@@ -103,9 +87,7 @@ impl Names {
 
     /// Bridge of a physical name; a name too long for a device is replaced by its hash.
     pub fn external(&self, physical: &str) -> String {
-        let plain = physical
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let plain = physical.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let name = format!("{}{physical}", self.external_prefix());
         if plain && !physical.is_empty() && name.len() <= 15 {
             return name;
@@ -155,15 +137,9 @@ mod tests {
             tap(V7),
         ] {
             assert!(name.len() <= 15, "{name}");
-            assert!(
-                name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{name}");
         }
-        assert_eq!(
-            Names::new("uk").unwrap().external("physnet1"),
-            "uk-ext-physnet1"
-        );
+        assert_eq!(Names::new("uk").unwrap().external("physnet1"), "uk-ext-physnet1");
         assert!(Names::new("toolong").is_err());
         assert!(Names::new("").is_err());
     }

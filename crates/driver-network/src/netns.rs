@@ -47,8 +47,7 @@ impl Netns {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(format!("open namespace {name}"))(e)),
         };
-        let stat = nix::sys::statfs::fstatfs(&file)
-            .map_err(Error::errno(format!("look at namespace {name}")))?;
+        let stat = nix::sys::statfs::fstatfs(&file).map_err(Error::errno(format!("look at namespace {name}")))?;
         if stat.filesystem_type().0 as i64 != NSFS_MAGIC {
             return Ok(None);
         }
@@ -66,24 +65,14 @@ impl Netns {
             File::create(&path)?;
             unshare(CloneFlags::CLONE_NEWNET)?;
             let own = Path::new("/proc/thread-self/ns/net");
-            mount(
-                Some(own),
-                &path,
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            )?;
+            mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             Ok(())
         })
         .await
         .map_err(Error::io(format!("create namespace {name}")))?;
-        let made = Self::open(name)?.ok_or_else(|| {
-            Error::Invalid(format!("namespace {name} vanished while it was made"))
-        })?;
+        let made = Self::open(name)?.ok_or_else(|| Error::Invalid(format!("namespace {name} vanished while it was made")))?;
         let links = made.links().await?;
-        links
-            .change(links.by_name("lo").up().build(), "bring up lo")
-            .await?;
+        links.change(links.by_name("lo").up().build(), "bring up lo").await?;
         Ok(made)
     }
 
@@ -95,9 +84,7 @@ impl Netns {
             Err(e) => return Err(Error::errno(format!("unmount namespace {name}"))(e)),
         }
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(format!("remove namespace {name}"))(e))
-            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(format!("remove namespace {name}"))(e)),
             _ => Ok(()),
         }
     }
@@ -109,20 +96,14 @@ impl Netns {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io(format!("list {RUN}"))(e)),
         };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with(prefix))
-            .collect();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.starts_with(prefix)).collect();
         names.sort();
         Ok(names)
     }
 
     fn from_fd(name: String, fd: OwnedFd) -> Self {
-        Self(Arc::new(Inner {
-            name,
-            fd,
-            handle: OnceLock::new(),
-        }))
+        Self(Arc::new(Inner { name, fd, handle: OnceLock::new() }))
     }
 
     pub fn name(&self) -> &str {
@@ -181,15 +162,7 @@ fn path(name: &str) -> Result<PathBuf> {
 /// Makes `/run/netns` a shared mount, as iproute2 does, so that a removed name is gone in every mount namespace.
 fn share_run_dir() -> io::Result<()> {
     fs::create_dir_all(RUN)?;
-    let share = || {
-        mount(
-            None::<&str>,
-            RUN,
-            None::<&str>,
-            MsFlags::MS_SHARED | MsFlags::MS_REC,
-            None::<&str>,
-        )
-    };
+    let share = || mount(None::<&str>, RUN, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
     if share().is_err() {
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(RUN), RUN, None::<&str>, bind, None::<&str>)?;
@@ -206,15 +179,10 @@ where
 {
     let runtime = tokio::runtime::Handle::current();
     let (done, result) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("netns".into())
-        .stack_size(512 * 1024)
-        .spawn(move || {
-            let _entered = runtime.enter();
-            // The caller may have been cancelled; then nobody is interested.
-            let _ = done.send(work());
-        })?;
-    result
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other(format!("{what}: worker thread died"))))
+    std::thread::Builder::new().name("netns".into()).stack_size(512 * 1024).spawn(move || {
+        let _entered = runtime.enter();
+        // The caller may have been cancelled; then nobody is interested.
+        let _ = done.send(work());
+    })?;
+    result.await.unwrap_or_else(|_| Err(io::Error::other(format!("{what}: worker thread died"))))
 }

@@ -4,7 +4,7 @@
 //! the port is up (see [`crate::port`]). Every step looks first, so a run that was cut short is completed by the next.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -21,10 +21,8 @@ use crate::{
     service::{ServiceSet, Snapshot},
     spec::{NetworkSpec, PortSpec, ServiceSpec},
     sweep::Sweeper,
-    sys::{FdbEntry, KernelRoute, Link, Links, VethEnd, Vxlan, sysctl},
+    sys::{Link, Links, sysctl},
 };
-
-const METADATA: &str = "169.254.169.254/32";
 
 /// A network of which this process has applied the spec at least once.
 pub(crate) struct Network {
@@ -49,18 +47,12 @@ pub(crate) struct Network {
 impl Network {
     /// Tells the services what they shall answer from.
     pub fn publish(&self) {
-        self.services.publish(Snapshot::new(
-            self.spec.clone(),
-            self.ports.values(),
-            self.router_present,
-        ));
+        self.services.publish(Snapshot::new(self.spec.clone(), self.ports.values(), self.router_present));
     }
 
     pub fn service_addresses(&self) -> Vec<IpAddr> {
         let own = self.spec.service.iter();
-        let mut all: Vec<IpAddr> = own
-            .flat_map(|s| s.addresses.iter().map(IpNet::addr))
-            .collect();
+        let mut all: Vec<IpAddr> = own.flat_map(|s| s.addresses.iter().map(IpNet::addr)).collect();
         all.push(IpAddr::from([169, 254, 169, 254]));
         all
     }
@@ -70,15 +62,13 @@ impl Driver {
     /// Creates the network on this host, or makes what is there as specified.
     pub async fn apply_network(&self, spec: &NetworkSpec) -> Result<()> {
         let spec = spec.clone();
-        self.whole(|driver| async move { driver.do_apply_network(&spec).await })
-            .await
+        self.whole(|driver| async move { driver.do_apply_network(&spec).await }).await
     }
 
     /// Removes the network from this host with all that is in its namespace.
     pub async fn remove_network(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        self.whole(|driver| async move { driver.do_remove_network(&id).await })
-            .await
+        self.whole(|driver| async move { driver.do_remove_network(&id).await }).await
     }
 
     async fn do_apply_network(&self, spec: &NetworkSpec) -> Result<()> {
@@ -87,10 +77,7 @@ impl Driver {
         if held.as_ref().is_some_and(|n| !n.netns.is_current()) {
             *held = None;
         }
-        if held
-            .as_ref()
-            .is_some_and(|n| n.complete && *n.spec == *spec)
-        {
+        if held.as_ref().is_some_and(|n| n.complete && *n.spec == *spec) {
             return Ok(());
         }
         match held.as_mut() {
@@ -129,14 +116,16 @@ impl Driver {
         let adopted = Netns::open(&name)?.is_some();
         let netns = Netns::create(&name).await?;
         let links = netns.links().await?;
-        let bridge = prepare_bridge(&links, spec).await?;
-        prepare_namespace(&netns, spec).await?;
-        self.wire(&netns, &links, bridge.index, spec).await?;
-        let router_present = links
-            .all()
-            .await?
-            .iter()
-            .any(|l| l.name.starts_with(names::LEG));
+        // No port comes before both are done.
+        let build = async {
+            let bridge = prepare_bridge(&links, spec).await?;
+            prepare_namespace(&netns).await?;
+            self.wire(&netns, &links, bridge.index, spec).await?;
+            Ok(bridge)
+        };
+        let guard = nft::apply(&netns, nft::network::batch(spec));
+        let (bridge, ()) = tokio::try_join!(build, guard)?;
+        let router_present = links.all().await?.iter().any(|l| l.name.starts_with(names::LEG));
         let spec = Arc::new(spec.clone());
         let snapshot = Snapshot::new(spec.clone(), [], router_present);
         let services = ServiceSet::start(self, &netns, snapshot).await?;
@@ -169,101 +158,12 @@ impl Driver {
         if all || nft::network::differs(&old, spec) {
             nft::apply(&network.netns, nft::network::batch(spec)).await?;
         }
-        self.wire(&network.netns, &links, network.bridge, spec)
-            .await?;
+        self.wire(&network.netns, &links, network.bridge, spec).await?;
         network.spec = Arc::new(spec.clone());
         network.publish();
         network.services.listen(&network.netns).await?;
         network.complete = true;
         Ok(())
-    }
-
-    /// Addresses of the services and the way to other hosts.
-    async fn wire(
-        &self,
-        netns: &Netns,
-        links: &Links,
-        bridge: u32,
-        spec: &NetworkSpec,
-    ) -> Result<()> {
-        add_addresses(links, bridge, spec).await?;
-        match (&spec.external, spec.vni, self.0.config.underlay) {
-            (Some(physical), _, _) => {
-                self.wire_external(netns, links, bridge, spec, physical)
-                    .await
-            }
-            (None, Some(vni), Some(local)) => {
-                let vxlan = Vxlan {
-                    vni,
-                    local,
-                    mtu: spec.mtu,
-                };
-                self.wire_overlay(netns, links, bridge, vxlan, spec).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn wire_overlay(
-        &self,
-        netns: &Netns,
-        links: &Links,
-        bridge: u32,
-        vxlan: Vxlan,
-        spec: &NetworkSpec,
-    ) -> Result<()> {
-        let kind = format!("vni {} at {}", vxlan.vni, vxlan.local);
-        let device = match links.get(names::VXLAN).await? {
-            Some(device) if device.alias.as_deref() == Some(&kind) => device,
-            _ => {
-                links.delete(names::VXLAN).await?;
-                let outer = self.0.dataplane.links().await?;
-                outer.add_vxlan(netns, names::VXLAN, vxlan).await?;
-                links.must(names::VXLAN).await?
-            }
-        };
-        let settled = device.up && device.master == Some(bridge) && device.mtu == spec.mtu;
-        if !settled {
-            let message = links
-                .by_index(device.index)
-                .alias(kind)
-                .mtu(spec.mtu)
-                .controller(bridge);
-            links
-                .change(message.up().build(), "attach VXLAN device")
-                .await?;
-            links.set_learning(device.index, false).await?;
-        }
-        links.set_fdb(device.index, &fdb_of(spec)).await
-    }
-
-    async fn wire_external(
-        &self,
-        netns: &Netns,
-        links: &Links,
-        bridge: u32,
-        spec: &NetworkSpec,
-        physical: &str,
-    ) -> Result<()> {
-        let outer_name = self.0.names.uplink_outer(&spec.id);
-        let outer = self.0.dataplane.links().await?;
-        let external = self.external_bridge(physical).await?;
-        let pair = (
-            links.get(names::UPLINK).await?,
-            outer.get(&outer_name).await?,
-        );
-        if pair.0.is_none() || pair.1.is_none() {
-            links.delete(names::UPLINK).await?;
-            outer.delete(&outer_name).await?;
-            let peer = VethEnd {
-                name: names::UPLINK,
-                mac: None,
-                mtu: spec.mtu,
-            };
-            outer.add_veth(&outer_name, netns, peer).await?;
-        }
-        attach(&outer, &outer_name, external, spec.mtu, &spec.id).await?;
-        attach(links, names::UPLINK, bridge, spec.mtu, physical).await
     }
 
     /// The slot of a network that has been applied.
@@ -276,113 +176,38 @@ pub(crate) fn missing(id: &str) -> Error {
     Error::NoNetwork(id.to_owned())
 }
 
-/// Makes a device a port of a bridge and brings it up, if it is not already.
-pub(crate) async fn attach(
-    links: &Links,
-    name: &str,
-    bridge: u32,
-    mtu: u32,
-    alias: &str,
-) -> Result<()> {
-    let link = links.must(name).await?;
-    if link.up
-        && link.master == Some(bridge)
-        && link.mtu == mtu
-        && link.alias.as_deref() == Some(alias)
-    {
-        return Ok(());
-    }
-    let message = links
-        .by_index(link.index)
-        .alias(alias)
-        .mtu(mtu)
-        .controller(bridge)
-        .up();
-    links
-        .change(message.build(), &format!("attach {name} to its bridge"))
-        .await
-}
-
 async fn prepare_bridge(links: &Links, spec: &NetworkSpec) -> Result<Link> {
     links.add_bridge(names::BRIDGE).await?;
     let mut bridge = links.must(names::BRIDGE).await?;
     let mac = service_mac(spec);
-    let settled = bridge.up
-        && bridge.mac == Some(mac)
-        && bridge.mtu == spec.mtu
-        && bridge.alias.as_deref() == Some(&spec.id);
+    let settled = bridge.up && bridge.mac == Some(mac) && bridge.mtu == spec.mtu && bridge.alias.as_deref() == Some(&spec.id);
     if !settled {
-        let message = links
-            .by_index(bridge.index)
-            .alias(&spec.id)
-            .mtu(spec.mtu)
-            .address(mac.0.to_vec());
+        let message = links.by_index(bridge.index).alias(&spec.id).mtu(spec.mtu).address(mac.0.to_vec());
         links.change(message.up().build(), "set up bridge").await?;
         bridge.mac = Some(mac);
     }
     Ok(bridge)
 }
 
-/// Kernel settings and the frame of the firewall.
-async fn prepare_namespace(netns: &Netns, spec: &NetworkSpec) -> Result<()> {
-    let batch = nft::network::batch(spec);
-    let refused = netns
-        .run("prepare network", move || {
-            for family in ["iptables", "ip6tables"] {
-                sysctl::set(&format!("bridge/bridge-nf-call-{family}"), "1", false)?;
-            }
-            // Ports of the bridge have no addresses of their own; the bridge has.
-            sysctl::set("ipv6/conf/default/disable_ipv6", "1", true)?;
-            for (key, value) in [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")] {
-                sysctl::set(&format!("ipv6/conf/{}/{key}", names::BRIDGE), value, true)?;
-            }
-            sysctl::set(
-                &format!("ipv6/conf/{}/disable_ipv6", names::BRIDGE),
-                "0",
-                true,
-            )?;
-            sysctl::set(
-                &format!("ipv4/conf/{}/arp_announce", names::BRIDGE),
-                "2",
-                false,
-            )?;
-            nft::run(&batch)
-        })
-        .await?;
-    match refused {
-        None => Ok(()),
-        Some(message) => Err(Error::Nft {
-            namespace: netns.name().to_owned(),
-            message,
-        }),
-    }
-}
-
-async fn add_addresses(links: &Links, bridge: u32, spec: &NetworkSpec) -> Result<()> {
-    let metadata: IpNet = METADATA.parse().expect("a constant");
-    let mut wanted: Vec<IpNet> = spec
-        .service
-        .iter()
-        .flat_map(|s| s.addresses.clone())
-        .collect();
-    wanted.push(metadata);
-    links.set_addresses(bridge, &wanted).await?;
-    // Metadata is answered to every guest, also in subnets where the services have no address.
-    let routes: Vec<KernelRoute> = spec
-        .subnets
-        .iter()
-        .filter(|s| s.cidr.addr().is_ipv4())
-        .filter(|s| !wanted.iter().any(|a| s.cidr.contains(&a.addr())))
-        .map(|s| KernelRoute {
-            destination: s.cidr.trunc(),
-            via: None,
-            device: Some(bridge),
-        })
-        .collect();
-    for route in links.set_routes(&routes).await? {
-        tracing::warn!(network = spec.id, ?route, "route refused");
-    }
-    Ok(())
+/// Kernel settings, before the bridge has any port.
+async fn prepare_namespace(netns: &Netns) -> Result<()> {
+    let settings = || {
+        for family in ["iptables", "ip6tables"] {
+            sysctl::set(&format!("bridge/bridge-nf-call-{family}"), "1", false)?;
+        }
+        // A guest could otherwise have its packets routed past the rules of the port they go to. New namespaces
+        // take over what the machine's own has.
+        sysctl::set("ipv4/ip_forward", "0", false)?;
+        sysctl::set("ipv6/conf/all/forwarding", "0", true)?;
+        // Ports of the bridge have no addresses of their own; the bridge has.
+        sysctl::set("ipv6/conf/default/disable_ipv6", "1", true)?;
+        let of_bridge = |family: &str, key: &str| format!("{family}/conf/{}/{key}", names::BRIDGE);
+        for key in ["accept_ra", "autoconf", "accept_dad", "disable_ipv6"] {
+            sysctl::set(&of_bridge("ipv6", key), "0", true)?;
+        }
+        sysctl::set(&of_bridge("ipv4", "arp_announce"), "2", false)
+    };
+    netns.run("set up kernel settings", settings).await
 }
 
 /// The MAC of the network's services; derived when the network has no service port.
@@ -393,42 +218,5 @@ pub(crate) fn service_mac(spec: &NetworkSpec) -> Mac {
             let [a, b, c, d] = names::mark(&spec.id).to_be_bytes();
             Mac([0x0a, 0x58, a, b, c, d])
         }
-    }
-}
-
-fn fdb_of(spec: &NetworkSpec) -> BTreeSet<FdbEntry> {
-    let everybody = Mac([0; 6]);
-    spec.peers
-        .iter()
-        .flat_map(|peer| {
-            let towards = |mac| FdbEntry {
-                mac,
-                vtep: Some(peer.vtep),
-            };
-            let on_bridge = FdbEntry {
-                mac: peer.mac,
-                vtep: None,
-            };
-            [towards(peer.mac), towards(everybody), on_bridge]
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peers_become_forwarding_entries_and_a_flood_list() {
-        let spec: NetworkSpec = serde_json::from_str(
-            r#"{"id":"n","vni":7,"peers":[
-                {"mac":"fa:16:3e:00:00:01","vtep":"192.0.2.1"},
-                {"mac":"fa:16:3e:00:00:02","vtep":"192.0.2.1"},
-                {"mac":"fa:16:3e:00:00:03","vtep":"192.0.2.2"}]}"#,
-        )
-        .unwrap();
-        let fdb = fdb_of(&spec);
-        let flood = fdb.iter().filter(|e| e.mac == Mac([0; 6])).count();
-        assert_eq!((fdb.len(), flood), (8, 2));
     }
 }

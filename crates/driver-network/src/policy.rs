@@ -44,25 +44,14 @@ impl Judge {
         owners.peek().is_none() || owners.any(|port| self.port_may(port, flow, remote, direction))
     }
 
-    fn port_may(
-        &self,
-        port: &PortSpec,
-        flow: &Tuple,
-        remote: IpAddr,
-        direction: Direction,
-    ) -> bool {
+    fn port_may(&self, port: &PortSpec, flow: &Tuple, remote: IpAddr, direction: Direction) -> bool {
         if !port.port_security {
             return true;
         }
-        port.security_groups
-            .iter()
-            .any(|id| match self.groups.get(id) {
-                None => true,
-                Some(group) => group
-                    .rules
-                    .iter()
-                    .any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
-            })
+        port.security_groups.iter().any(|id| match self.groups.get(id) {
+            None => true,
+            Some(group) => group.rules.iter().any(|rule| rule.direction == direction && self.matches(rule, flow, remote)),
+        })
     }
 
     fn matches(&self, rule: &Rule, flow: &Tuple, remote: IpAddr) -> bool {
@@ -72,12 +61,8 @@ impl Judge {
         };
         rule.ethertype == family
             && rule.remote_prefix.is_none_or(|net| net.contains(&remote))
-            && rule
-                .remote_group
-                .as_ref()
-                .is_none_or(|id| self.member(id, remote))
-            && protocol(rule)
-                .is_none_or(|number| number == flow.protocol && details(rule, number, flow))
+            && rule.remote_group.as_ref().is_none_or(|id| self.member(id, remote))
+            && protocol(rule).is_none_or(|number| number == flow.protocol && details(rule, number, flow))
     }
 
     fn member(&self, group: &str, address: IpAddr) -> bool {
@@ -93,17 +78,13 @@ fn always(flow: &Tuple) -> bool {
 
 fn owns(port: &PortSpec, address: IpAddr) -> bool {
     port.fixed_ips.iter().any(|ip| ip.address == address)
-        || port
-            .allowed_address_pairs
-            .iter()
-            .any(|pair| pair.address.contains(&address))
+        || port.allowed_address_pairs.iter().any(|pair| pair.address.contains(&address))
         || address == IpAddr::V6(port.mac.link_local())
 }
 
 fn details(rule: &Rule, number: u8, flow: &Tuple) -> bool {
     if let Some((kind, code)) = flow.icmp {
-        return rule.port_min.is_none_or(|t| t == u16::from(kind))
-            && rule.port_max.is_none_or(|c| c == u16::from(code));
+        return rule.port_min.is_none_or(|t| t == u16::from(kind)) && rule.port_max.is_none_or(|c| c == u16::from(code));
     }
     match ports(rule).filter(|_| has_ports(number)) {
         Some((low, high)) => (low..=high).contains(&flow.destination_port),
@@ -121,10 +102,7 @@ mod tests {
             id: id.into(),
             network_id: "n".into(),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            fixed_ips: vec![FixedIp {
-                subnet_id: "s".into(),
-                address: address.parse().unwrap(),
-            }],
+            fixed_ips: vec![FixedIp { subnet_id: "s".into(), address: address.parse().unwrap() }],
             allowed_address_pairs: vec![],
             port_security: true,
             security_groups: groups.iter().map(|g| (*g).to_owned()).collect(),
@@ -137,19 +115,11 @@ mod tests {
     }
 
     fn rule(direction: &str, rest: &str) -> Rule {
-        serde_json::from_str(&format!(
-            r#"{{"direction":"{direction}","ethertype":"IPv4"{rest}}}"#
-        ))
-        .unwrap()
+        serde_json::from_str(&format!(r#"{{"direction":"{direction}","ethertype":"IPv4"{rest}}}"#)).unwrap()
     }
 
     fn group(id: &str, rules: Vec<Rule>, members: &[&str]) -> (String, Arc<GroupSpec>) {
-        let spec = GroupSpec {
-            id: id.into(),
-            stateful: true,
-            rules,
-            members: members.iter().map(|m| m.parse().unwrap()).collect(),
-        };
+        let spec = GroupSpec { id: id.into(), stateful: true, rules, members: members.iter().map(|m| m.parse().unwrap()).collect() };
         (id.into(), Arc::new(spec))
     }
 
@@ -167,22 +137,14 @@ mod tests {
     #[test]
     fn both_sides_are_asked() {
         let judge = Judge {
-            ports: [
-                port("a", "10.0.0.1", &["out"]),
-                port("b", "10.0.0.2", &["in"]),
-                port("c", "10.0.0.3", &["later"]),
-            ]
-            .into(),
+            ports: [port("a", "10.0.0.1", &["out"]), port("b", "10.0.0.2", &["in"]), port("c", "10.0.0.3", &["later"])].into(),
             groups: [
                 group("out", vec![rule("egress", "")], &[]),
                 group(
                     "in",
                     vec![
                         rule("ingress", r#","protocol":6,"port_min":22,"port_max":23"#),
-                        rule(
-                            "ingress",
-                            r#","protocol":6,"port_min":443,"remote_prefix":"192.0.2.0/24""#,
-                        ),
+                        rule("ingress", r#","protocol":6,"port_min":443,"remote_prefix":"192.0.2.0/24""#),
                         rule("ingress", r#","remote_group":"friends""#),
                     ],
                     &[],

@@ -34,8 +34,7 @@ impl Driver {
     /// veth there is no descriptor, and opening it again finds it in place.
     pub async fn open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
         let spec = spec.clone();
-        self.whole(|driver| async move { driver.do_open_port(&spec).await })
-            .await
+        self.whole(|driver| async move { driver.do_open_port(&spec).await }).await
     }
 
     /// Makes an existing port as specified: rules, lease, up or down. Also for ports an earlier driver opened.
@@ -43,24 +42,32 @@ impl Driver {
     /// Connections that are not allowed any more are cut some milliseconds later.
     pub async fn apply_port(&self, spec: &PortSpec) -> Result<()> {
         let spec = spec.clone();
-        self.whole(|driver| async move { driver.do_apply_port(&spec).await })
-            .await
+        self.whole(|driver| async move { driver.do_apply_port(&spec).await }).await
     }
 
     /// Takes the port away with its rules; nothing happens when it is not there.
     pub async fn remove_port(&self, network_id: &str, port: &str) -> Result<()> {
         let (network_id, port) = (network_id.to_owned(), port.to_owned());
-        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port).await })
-            .await
+        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port).await }).await
     }
 
     async fn do_open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
         let slot = self.network_slot(&spec.network_id);
         let mut held = slot.lock().await;
         let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
-        self.rule(network, spec, false).await?;
+        // Nothing is on the bridge before the rules are in force, but it can be made meanwhile.
+        let tap = match &spec.attach {
+            Attach::Tap => Some(tokio::spawn(make_tap(network.netns.clone(), spec.id.clone()))),
+            Attach::Veth { .. } => None,
+        };
+        let ruled = self.rule(network, spec, false).await;
+        let tap = match tap {
+            Some(task) => Some(task.await.map_err(|e| Error::io("make tap")(e.into()))?),
+            None => None,
+        };
+        ruled?;
         let descriptor = match &spec.attach {
-            Attach::Tap => Some(make_tap(network, spec).await?),
+            Attach::Tap => tap.transpose()?,
             Attach::Veth { netns, device } => {
                 make_veth(network, spec, netns, device).await?;
                 None
@@ -68,9 +75,7 @@ impl Driver {
         };
         if network.adopted {
             // What is tracked for these addresses may belong to a machine that is gone.
-            network
-                .sweeper
-                .retire(spec.fixed_ips.iter().map(|ip| ip.address));
+            network.sweeper.retire(spec.fixed_ips.iter().map(|ip| ip.address));
             self.sweep(network);
         }
         plug(network, spec).await?;
@@ -114,9 +119,7 @@ impl Driver {
         network.settled.remove(port);
         network.stateless.remove(port);
         if let Some(old) = network.ports.remove(port) {
-            network
-                .sweeper
-                .retire(old.fixed_ips.iter().map(|ip| ip.address));
+            network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
             network.publish();
             self.sweep(network);
         }
@@ -148,9 +151,7 @@ impl Driver {
         let old = network.ports.insert(spec.id.clone(), spec.clone());
         let mut change = network.plan_groups(&known);
         let stateless = is_stateless(spec, &known);
-        change
-            .batch
-            .insert_str(0, &nft::port::apply(spec, stateless));
+        change.batch.insert_str(0, &nft::port::apply(spec, stateless));
         if let Err(e) = nft::apply(&network.netns, mem::take(&mut change.batch)).await {
             match old {
                 Some(old) => network.ports.insert(spec.id.clone(), old),
@@ -173,51 +174,36 @@ impl Driver {
 
     /// Has tracked connections cut that are not allowed any more.
     pub(crate) fn sweep(&self, network: &Network) {
-        network.sweeper.request(Judge {
-            ports: network.ports.clone(),
-            groups: self.groups(),
-            services: network.service_addresses(),
-        });
+        network.sweeper.request(Judge { ports: network.ports.clone(), groups: self.groups(), services: network.service_addresses() });
     }
 }
 
 /// A port is stateless when all its groups are.
 pub(crate) fn is_stateless(spec: &PortSpec, known: &Groups) -> bool {
-    let mut groups = spec
-        .security_groups
-        .iter()
-        .filter_map(|id| known.get(id))
-        .peekable();
+    let mut groups = spec.security_groups.iter().filter_map(|id| known.get(id)).peekable();
     groups.peek().is_some() && groups.all(|g| !g.stateful)
 }
 
-async fn make_tap(network: &Network, spec: &PortSpec) -> Result<OwnedFd> {
-    let name = names::tap(&spec.id);
+async fn make_tap(netns: Netns, port: String) -> Result<OwnedFd> {
+    let name = names::tap(&port);
     let what = format!("open tap {name}");
-    let made = network
-        .netns
+    let made = netns
         .run(&what, move || match tap::open(&name) {
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(None),
             other => other.map(Some),
         })
         .await?;
-    made.ok_or_else(|| Error::PortBusy(spec.id.clone()))
+    made.ok_or(Error::PortBusy(port))
 }
 
 async fn make_veth(network: &Network, spec: &PortSpec, peer: &str, device: &str) -> Result<()> {
     let name = names::tap(&spec.id);
-    let inside = Netns::open(peer)?.ok_or_else(|| {
-        Error::Invalid(format!("namespace {peer} of port {} is missing", spec.id))
-    })?;
+    let inside = Netns::open(peer)?.ok_or_else(|| Error::Invalid(format!("namespace {peer} of port {} is missing", spec.id)))?;
     let links = network.netns.links().await?;
     let there = inside.links().await?;
     if links.get(&name).await?.is_none() || there.get(device).await?.is_none() {
         links.delete(&name).await?;
-        let end = VethEnd {
-            name: device,
-            mac: Some(spec.mac),
-            mtu: network.spec.mtu,
-        };
+        let end = VethEnd { name: device, mac: Some(spec.mac), mtu: network.spec.mtu };
         links.add_veth(&name, &inside, end).await?;
     }
     let up = there.by_name(device).up().build();
@@ -228,23 +214,12 @@ async fn make_veth(network: &Network, spec: &PortSpec, peer: &str, device: &str)
 async fn plug(network: &Network, spec: &PortSpec) -> Result<()> {
     let links = network.netns.links().await?;
     let name = names::tap(&spec.id);
-    let link = links
-        .get(&name)
-        .await?
-        .ok_or_else(|| Error::NoPort(spec.id.clone()))?;
+    let link = links.get(&name).await?.ok_or_else(|| Error::NoPort(spec.id.clone()))?;
     if is_plugged(network, spec, &link) {
         return Ok(());
     }
-    let message = links
-        .by_index(link.index)
-        .alias(&spec.id)
-        .mtu(network.spec.mtu)
-        .controller(network.bridge);
-    let message = if spec.admin_state_up {
-        message.up()
-    } else {
-        message.down()
-    };
+    let message = links.by_index(link.index).alias(&spec.id).mtu(network.spec.mtu).controller(network.bridge);
+    let message = if spec.admin_state_up { message.up() } else { message.down() };
     links.change(message.build(), &format!("plug {name}")).await
 }
 
@@ -256,18 +231,11 @@ fn is_plugged(network: &Network, spec: &PortSpec, link: &Link) -> bool {
 }
 
 fn refuse_collision(network: &Network, spec: &PortSpec) -> Result<()> {
-    let same = |other: &&String| {
-        **other != spec.id
-            && (names::mark(other) == names::mark(&spec.id)
-                || names::tap(other) == names::tap(&spec.id))
-    };
+    let same =
+        |other: &&String| **other != spec.id && (names::mark(other) == names::mark(&spec.id) || names::tap(other) == names::tap(&spec.id));
     match network.ports.keys().find(same) {
         None => Ok(()),
-        Some(other) => Err(Error::Collision {
-            kind: "port",
-            id: spec.id.clone(),
-            other: other.clone(),
-        }),
+        Some(other) => Err(Error::Collision { kind: "port", id: spec.id.clone(), other: other.clone() }),
     }
 }
 
@@ -280,8 +248,5 @@ fn tightened(old: Option<&PortSpec>, new: &PortSpec, had_life: bool) -> bool {
         && (!old.port_security
             || old.fixed_ips != new.fixed_ips
             || old.allowed_address_pairs != new.allowed_address_pairs
-            || !old
-                .security_groups
-                .iter()
-                .all(|g| new.security_groups.contains(g)))
+            || !old.security_groups.iter().all(|g| new.security_groups.contains(g)))
 }

@@ -11,11 +11,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::{
     Driver, Mac, Result, names,
     netns::Netns,
-    network::{Network, attach, missing},
+    network::{Network, missing},
     nft,
     service::{Task, ra},
-    spec::{FloatingIp, RouterGateway, RouterInterface, RouterSpec},
-    sys::{KernelRoute, Links, VethEnd, conntrack, packet, sysctl},
+    spec::{RouterGateway, RouterInterface, RouterSpec},
+    sys::{KernelRoute, Links, VethEnd, packet, sysctl},
+    translation,
+    wire::attach,
 };
 
 /// A router of which this process has applied the spec at least once.
@@ -32,15 +34,13 @@ impl Driver {
     /// Creates the router on this host, or makes what is there as specified. Its networks must have been applied.
     pub async fn apply_router(&self, spec: &RouterSpec) -> Result<()> {
         let spec = spec.clone();
-        self.whole(|driver| async move { driver.do_apply_router(&spec).await })
-            .await
+        self.whole(|driver| async move { driver.do_apply_router(&spec).await }).await
     }
 
     /// Removes the router from this host; its networks stay.
     pub async fn remove_router(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        self.whole(|driver| async move { driver.do_remove_router(&id).await })
-            .await
+        self.whole(|driver| async move { driver.do_remove_router(&id).await }).await
     }
 
     async fn do_apply_router(&self, spec: &RouterSpec) -> Result<()> {
@@ -50,9 +50,7 @@ impl Driver {
             *held = None;
         }
         let old = held.as_ref().map(|r| r.spec.clone());
-        let complete = held
-            .as_mut()
-            .is_some_and(|r| std::mem::replace(&mut r.complete, false));
+        let complete = held.as_mut().is_some_and(|r| std::mem::replace(&mut r.complete, false));
         let netns = match &*held {
             Some(router) => router.netns.clone(),
             None => self.prepare_router(spec).await?,
@@ -62,41 +60,27 @@ impl Driver {
         let mut announce = Vec::new();
         for interface in &spec.interfaces {
             let new = self.join_network(&netns, &links, spec, interface).await?;
-            announce.extend(
-                new.into_iter()
-                    .map(|net| (names::interface(&interface.port_id), interface.mac, net)),
-            );
+            announce.extend(new.into_iter().map(|net| (names::interface(&interface.port_id), interface.mac, net)));
         }
         if let Some(gateway) = &spec.gateway {
             let new = self.join_external(&netns, &links, spec, gateway).await?;
-            announce.extend(
-                new.into_iter()
-                    .map(|net| (names::GATEWAY.to_owned(), gateway.mac, net)),
-            );
+            announce.extend(new.into_iter().map(|net| (names::GATEWAY.to_owned(), gateway.mac, net)));
         }
-        if !complete || old.as_ref().is_none_or(|old| nat_differs(old, spec)) {
+        if !complete || old.as_ref().is_none_or(|old| translation::differs(old, spec)) {
             nft::apply(&netns, nft::router::batch(spec)).await?;
-            cut_translated(&netns, old.as_ref().filter(|_| complete), spec).await?;
+            translation::cut(&netns, old.as_ref().filter(|_| complete), spec).await?;
         }
         let gateway_index = links.get(names::GATEWAY).await?.map(|l| l.index);
         for route in links.set_routes(&routes_of(spec, gateway_index)).await? {
             tracing::warn!(router = spec.id, ?route, "route refused");
         }
         self.announce(&netns, announce).await;
-        let router = held.get_or_insert_with(|| Router {
-            netns: netns.clone(),
-            spec: spec.clone(),
-            complete: false,
-            advertising: BTreeMap::new(),
-        });
+        let router =
+            held.get_or_insert_with(|| Router { netns: netns.clone(), spec: spec.clone(), complete: false, advertising: BTreeMap::new() });
         router.spec = spec.clone();
         self.advertise(router).await?;
         for left in old.iter().flat_map(|old| &old.interfaces) {
-            if !spec
-                .interfaces
-                .iter()
-                .any(|i| i.network_id == left.network_id)
-            {
+            if !spec.interfaces.iter().any(|i| i.network_id == left.network_id) {
                 self.router_left(&left.network_id).await?;
             }
         }
@@ -137,9 +121,12 @@ impl Driver {
                 sysctl::set("ipv4/ip_forward", "1", false)?;
                 for scope in ["all", "default"] {
                     sysctl::set(&format!("ipv4/conf/{scope}/send_redirects"), "0", false)?;
+                    sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0", false)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/forwarding"), "1", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_ra"), "0", true)?;
                     sysctl::set(&format!("ipv6/conf/{scope}/accept_dad"), "0", true)?;
+                    // The IPv6 side of announcing: the kernel does it.
+                    sysctl::set(&format!("ipv6/conf/{scope}/ndisc_notify"), "1", true)?;
                 }
                 Ok(())
             })
@@ -151,109 +138,50 @@ impl Driver {
     }
 
     /// One leg in a network; returns the addresses that are new on it.
-    async fn join_network(
-        &self,
-        netns: &Netns,
-        links: &Links,
-        spec: &RouterSpec,
-        interface: &RouterInterface,
-    ) -> Result<Vec<IpNet>> {
+    async fn join_network(&self, netns: &Netns, links: &Links, spec: &RouterSpec, interface: &RouterInterface) -> Result<Vec<IpNet>> {
         let slot = self.network_slot(&interface.network_id);
         let mut held = slot.lock().await;
-        let network = held
-            .as_mut()
-            .ok_or_else(|| missing(&interface.network_id))?;
+        let network = held.as_mut().ok_or_else(|| missing(&interface.network_id))?;
         let there = network.netns.links().await?;
-        let (leg, name) = (
-            names::leg(&interface.port_id),
-            names::interface(&interface.port_id),
-        );
+        let (leg, name) = (names::leg(&interface.port_id), names::interface(&interface.port_id));
         if links.get(&name).await?.is_none() || there.get(&leg).await?.is_none() {
             links.delete(&name).await?;
             there.delete(&leg).await?;
-            let end = VethEnd {
-                name: &name,
-                mac: Some(interface.mac),
-                mtu: network.spec.mtu,
-            };
+            let end = VethEnd { name: &name, mac: Some(interface.mac), mtu: network.spec.mtu };
             there.add_veth(&leg, netns, end).await?;
         }
         if !network.router_present {
             network.router_present = true;
             network.publish();
         }
-        attach(
-            &there,
-            &leg,
-            network.bridge,
-            network.spec.mtu,
-            &interface.port_id,
-        )
-        .await?;
+        attach(&there, &leg, network.bridge, network.spec.mtu, &interface.port_id).await?;
         let addresses = &interface.addresses;
-        settle(
-            links,
-            &name,
-            interface.mac,
-            network.spec.mtu,
-            spec.admin_state_up,
-            addresses,
-        )
-        .await
+        settle(links, &name, interface.mac, network.spec.mtu, spec.admin_state_up, addresses).await
     }
 
-    async fn join_external(
-        &self,
-        netns: &Netns,
-        links: &Links,
-        spec: &RouterSpec,
-        gateway: &RouterGateway,
-    ) -> Result<Vec<IpNet>> {
+    async fn join_external(&self, netns: &Netns, links: &Links, spec: &RouterSpec, gateway: &RouterGateway) -> Result<Vec<IpNet>> {
         let bridge = self.external_bridge(&gateway.physical).await?;
         let outer = self.0.dataplane.links().await?;
         let leg = self.0.names.gateway_outer(&gateway.port_id);
         if links.get(names::GATEWAY).await?.is_none() || outer.get(&leg).await?.is_none() {
             links.delete(names::GATEWAY).await?;
             outer.delete(&leg).await?;
-            let end = VethEnd {
-                name: names::GATEWAY,
-                mac: Some(gateway.mac),
-                mtu: gateway.mtu,
-            };
+            let end = VethEnd { name: names::GATEWAY, mac: Some(gateway.mac), mtu: gateway.mtu };
             outer.add_veth(&leg, netns, end).await?;
         }
         attach(&outer, &leg, bridge, gateway.mtu, &gateway.port_id).await?;
         let mut addresses = gateway.addresses.clone();
-        addresses.extend(
-            spec.floating_ips
-                .iter()
-                .map(|f| IpNet::from(IpAddr::V4(f.floating))),
-        );
-        settle(
-            links,
-            names::GATEWAY,
-            gateway.mac,
-            gateway.mtu,
-            spec.admin_state_up,
-            &addresses,
-        )
-        .await
+        addresses.extend(spec.floating_ips.iter().map(|f| IpNet::from(IpAddr::V4(f.floating))));
+        settle(links, names::GATEWAY, gateway.mac, gateway.mtu, spec.admin_state_up, &addresses).await
     }
 
     /// Starts and stops advertisements so that every interface has one sender.
     async fn advertise(&self, router: &mut Router) -> Result<()> {
         let wanted: BTreeMap<&str, &RouterInterface> = match router.spec.admin_state_up {
-            true => router
-                .spec
-                .interfaces
-                .iter()
-                .map(|i| (i.port_id.as_str(), i))
-                .collect(),
+            true => router.spec.interfaces.iter().map(|i| (i.port_id.as_str(), i)).collect(),
             false => BTreeMap::new(),
         };
-        router.advertising.retain(|id, (running, task)| {
-            wanted.get(id.as_str()) == Some(&&*running) && !task.is_over()
-        });
+        router.advertising.retain(|id, (running, task)| wanted.get(id.as_str()) == Some(&&*running) && !task.is_over());
         for (id, interface) in wanted {
             let has_v6 = interface.addresses.iter().any(|net| net.addr().is_ipv6());
             if !has_v6 || router.advertising.contains_key(id) {
@@ -264,16 +192,8 @@ impl Driver {
                 continue;
             };
             let device = names::interface(id);
-            let task = ra::start(
-                &router.netns,
-                &device,
-                ra::Sender::router(interface),
-                snapshot,
-            )
-            .await?;
-            router
-                .advertising
-                .insert(id.to_owned(), (interface.clone(), task));
+            let task = ra::start(&router.netns, &device, ra::Sender::router(interface), snapshot).await?;
+            router.advertising.insert(id.to_owned(), (interface.clone(), task));
         }
         Ok(())
     }
@@ -300,10 +220,7 @@ impl Driver {
             })
             .await;
         if let Err(e) = sent {
-            tracing::warn!(
-                error = &e as &dyn std::error::Error,
-                "addresses not announced"
-            );
+            tracing::warn!(error = &e as &dyn std::error::Error, "addresses not announced");
         }
     }
 
@@ -329,11 +246,7 @@ async fn look_for_routers(network: &mut Network) -> Result<()> {
 
 /// Legs the spec does not name; deleting one end takes the other.
 async fn remove_stale(links: &Links, spec: &RouterSpec) -> Result<()> {
-    let mut wanted: BTreeSet<String> = spec
-        .interfaces
-        .iter()
-        .map(|i| names::interface(&i.port_id))
-        .collect();
+    let mut wanted: BTreeSet<String> = spec.interfaces.iter().map(|i| names::interface(&i.port_id)).collect();
     if spec.gateway.is_some() {
         wanted.insert(names::GATEWAY.to_owned());
     }
@@ -346,21 +259,12 @@ async fn remove_stale(links: &Links, spec: &RouterSpec) -> Result<()> {
 }
 
 /// An interface as specified; returns the addresses that are new on it.
-async fn settle(
-    links: &Links,
-    name: &str,
-    mac: Mac,
-    mtu: u32,
-    up: bool,
-    addresses: &[IpNet],
-) -> Result<Vec<IpNet>> {
+async fn settle(links: &Links, name: &str, mac: Mac, mtu: u32, up: bool, addresses: &[IpNet]) -> Result<Vec<IpNet>> {
     let link = links.must(name).await?;
     if link.mac != Some(mac) || link.mtu != mtu || link.up != up {
         let message = links.by_index(link.index).address(mac.0.to_vec()).mtu(mtu);
         let message = if up { message.up() } else { message.down() };
-        links
-            .change(message.build(), &format!("set up {name}"))
-            .await?;
+        links.change(message.build(), &format!("set up {name}")).await?;
     }
     if !up {
         return Ok(Vec::new());
@@ -368,69 +272,11 @@ async fn settle(
     links.set_addresses(link.index, addresses).await
 }
 
-fn nat_differs(old: &RouterSpec, new: &RouterSpec) -> bool {
-    let of = |s: &RouterSpec| {
-        let gateway = s
-            .gateway
-            .as_ref()
-            .map(|g| (g.addresses.clone(), g.enable_snat));
-        (s.floating_ips.clone(), gateway)
-    };
-    of(old) != of(new)
-}
-
-/// Connections keep the translation they began with: those of floating addresses that are gone or moved are deleted.
-async fn cut_translated(netns: &Netns, old: Option<&RouterSpec>, spec: &RouterSpec) -> Result<()> {
-    let now: BTreeSet<FloatingIp> = spec.floating_ips.iter().copied().collect();
-    let gone: Option<Vec<FloatingIp>> = old.map(|old| {
-        old.floating_ips
-            .iter()
-            .filter(|f| !now.contains(f))
-            .copied()
-            .collect()
-    });
-    if gone.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(());
-    }
-    let own: Vec<IpAddr> = spec
-        .gateway
-        .iter()
-        .flat_map(|g| g.addresses.iter().map(IpNet::addr))
-        .collect();
-    netns
-        .run("delete translated connections", move || {
-            conntrack::retain(|flow| match &gone {
-                Some(gone) => !gone.iter().any(|f| is_of(f, flow)),
-                // A new process does not know what was before: what was translated must be as it would be today.
-                None => {
-                    let inward = flow.original.destination != flow.reply.source;
-                    let outward = flow.original.source != flow.reply.destination;
-                    let hidden = own.contains(&flow.reply.destination);
-                    !(inward || outward && !hidden) || now.iter().any(|f| is_of(f, flow))
-                }
-            })
-        })
-        .await
-        .map(|_| ())
-}
-
-/// Whether the flow was translated by this association, inward or outward.
-fn is_of(f: &FloatingIp, flow: &conntrack::Flow) -> bool {
-    let (floating, fixed) = (IpAddr::V4(f.floating), IpAddr::V4(f.fixed));
-    let inward = flow.original.destination == floating && flow.reply.source == fixed;
-    let outward = flow.original.source == fixed && flow.reply.destination == floating;
-    inward || outward
-}
-
 fn routes_of(spec: &RouterSpec, gateway: Option<u32>) -> Vec<KernelRoute> {
     let mut routes: Vec<KernelRoute> = spec
         .routes
         .iter()
-        .map(|route| KernelRoute {
-            destination: route.destination.trunc(),
-            via: Some(route.nexthop),
-            device: None,
-        })
+        .map(|route| KernelRoute { destination: route.destination.trunc(), via: Some(route.nexthop), device: None })
         .collect();
     for hop in spec.gateway.iter().flat_map(|g| &g.next_hops) {
         let destination = match hop {

@@ -268,8 +268,7 @@ fn parse_net<E: serde::de::Error>(text: &str) -> Result<IpNet, E> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }
-    text.parse()
-        .map_err(|_| E::custom(format!("`{text}` is neither an address nor a network")))
+    text.parse().map_err(|_| E::custom(format!("`{text}` is neither an address nor a network")))
 }
 
 fn net_or_address<'de, D: Deserializer<'de>>(d: D) -> Result<IpNet, D::Error> {
@@ -277,10 +276,7 @@ fn net_or_address<'de, D: Deserializer<'de>>(d: D) -> Result<IpNet, D::Error> {
 }
 
 fn nets_or_addresses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
-    Vec::<String>::deserialize(d)?
-        .iter()
-        .map(|text| parse_net(text))
-        .collect()
+    Vec::<String>::deserialize(d)?.iter().map(|text| parse_net(text)).collect()
 }
 
 #[cfg(test)]
@@ -302,10 +298,8 @@ mod tests {
 
     #[test]
     fn rules_use_the_field_names_of_the_trade() {
-        let rule: Rule = serde_json::from_str(
-            r#"{"direction":"ingress","ethertype":"IPv6","protocol":6,"port_min":22,"port_max":22}"#,
-        )
-        .unwrap();
+        let rule: Rule =
+            serde_json::from_str(r#"{"direction":"ingress","ethertype":"IPv6","protocol":6,"port_min":22,"port_max":22}"#).unwrap();
         assert_eq!(rule.ethertype, Ethertype::Ipv6);
         assert_eq!(rule.direction, Direction::Ingress);
     }

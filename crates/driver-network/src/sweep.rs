@@ -38,11 +38,7 @@ impl Sweeper {
         let (newest, wanted) = watch::channel(None);
         let retired = Arc::new(Mutex::default());
         let task = Task::spawn(work(netns, network_id, wanted, Arc::clone(&retired)));
-        Self {
-            newest,
-            retired,
-            _task: task,
-        }
+        Self { newest, retired, _task: task }
     }
 
     /// Connections `judge` denies are cut soon.
@@ -56,12 +52,7 @@ impl Sweeper {
     }
 }
 
-async fn work(
-    netns: Netns,
-    network_id: String,
-    mut wanted: watch::Receiver<Option<Arc<Judge>>>,
-    retired: Arc<Mutex<HashSet<IpAddr>>>,
-) {
+async fn work(netns: Netns, network_id: String, mut wanted: watch::Receiver<Option<Arc<Judge>>>, retired: Arc<Mutex<HashSet<IpAddr>>>) {
     while wanted.changed().await.is_ok() {
         tokio::time::sleep(GATHER).await;
         let Some(judge) = wanted.borrow_and_update().clone() else {
@@ -70,17 +61,9 @@ async fn work(
         let gone = mem::take(&mut *lock(&retired));
         match sweep(&netns, judge, gone.clone()).await {
             Ok(0) => {}
-            Ok(cut) => tracing::info!(
-                network = network_id,
-                cut,
-                "connections no longer allowed were cut"
-            ),
+            Ok(cut) => tracing::info!(network = network_id, cut, "connections no longer allowed were cut"),
             Err(e) => {
-                tracing::warn!(
-                    network = network_id,
-                    error = &e as &dyn std::error::Error,
-                    "connections not cut"
-                );
+                tracing::warn!(network = network_id, error = &e as &dyn std::error::Error, "connections not cut");
                 lock(&retired).extend(gone);
                 wanted.mark_changed();
                 tokio::time::sleep(RETRY).await;
@@ -93,8 +76,7 @@ async fn sweep(netns: &Netns, judge: Arc<Judge>, gone: HashSet<IpAddr>) -> Resul
     netns
         .run("cut connections", move || {
             conntrack::retain(|Flow { original, .. }| {
-                let orphan =
-                    gone.contains(&original.source) || gone.contains(&original.destination);
+                let orphan = gone.contains(&original.source) || gone.contains(&original.destination);
                 !orphan && judge.stays(original)
             })
         })

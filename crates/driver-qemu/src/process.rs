@@ -56,6 +56,8 @@ fn become_guest(keep: &[RawFd], join: &[RawFd], owner: Option<u32>, groups: &[u3
             libc::write(*fd, c"0".as_ptr().cast(), 1);
         }
         check(libc::setsid())?;
+        // Whatever this program inherited or left open stays here; a kernel too old for the call has only what we marked ourselves.
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         for (resource, value) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_NOFILE, OPEN_FILES)] {
             let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             check(libc::getrlimit(resource, &mut limit))?;

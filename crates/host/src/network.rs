@@ -19,7 +19,11 @@ pub async fn converge(driver: &Driver, desired: &Desired, key: &ItemKey) -> Resu
     match (desired.get(key).as_deref(), key.kind) {
         (Some(Item::Network(spec)), _) => driver.apply_network(spec).await.map_err(failed(key))?,
         (Some(Item::Group(spec)), _) => driver.apply_group(spec).await.map_err(failed(key))?,
-        (Some(Item::Port(spec)), _) => driver.apply_port(spec).await.map_err(failed(key))?,
+        (Some(Item::Port(spec)), _) => match driver.apply_port(spec).await {
+            // Its server's worker will open it, as the specification then is.
+            Err(unkai_driver_network::Error::NoPort(_) | unkai_driver_network::Error::NoNetwork(_)) => {}
+            result => result.map_err(failed(key))?,
+        },
         (Some(Item::Router(spec)), _) => router(driver, desired, spec).await?,
         (None, ItemKind::Network) => driver.remove_network(id).await.map_err(failed(key))?,
         (None, ItemKind::Group) => driver.remove_group(id).await.map_err(failed(key))?,

@@ -6,6 +6,7 @@ use unkai_driver_qemu::Format;
 use unkai_link::item::SnapshotItem;
 use unkai_link::report::Up;
 use unkai_model::Error;
+use unkai_model::compute::Run;
 use uuid::Uuid;
 
 use crate::server::Servers;
@@ -15,6 +16,7 @@ use crate::worker::Progress;
 pub async fn converge(servers: &Servers, dir: PathBuf, item: Option<SnapshotItem>) -> Result<Progress, Error> {
     let Some(item) = item else { return Ok(Progress::Over) };
     let link = servers.link()?;
+    wait_for_shelving(servers, &item).await?;
     let path = dir.join(item.image.as_str());
     let made = make(servers, &item, path.clone()).await;
     let result = match made {
@@ -31,6 +33,19 @@ pub async fn converge(servers: &Servers, dir: PathBuf, item: Option<SnapshotItem
             Ok(Progress::Settled)
         }
     }
+}
+
+/// A shelved server's image is its whole future: it is taken when nothing is written any more.
+async fn wait_for_shelving(servers: &Servers, item: &SnapshotItem) -> Result<(), Error> {
+    let shelving = servers.desired.server(item.server.as_str()).is_some_and(|server| server.run == Run::Shelved);
+    let runs = match Uuid::parse_str(item.server.as_str()) {
+        Ok(uuid) => servers.qemu.vm(uuid).await.is_some(),
+        Err(_) => false,
+    };
+    if shelving && runs {
+        return Err(Error::unavailable(format!("server {} has not stopped yet", item.server)));
+    }
+    Ok(())
 }
 
 async fn make(servers: &Servers, item: &SnapshotItem, path: PathBuf) -> Result<(), Error> {

@@ -40,7 +40,9 @@ pub fn routes(cloud: &Cloud) -> Routes {
     Routes::new()
         .nest("/identity", unkai_identity::routes(cloud))
         .nest("/image", unkai_image::routes(cloud))
+        .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
+        .nest("/console", unkai_compute::console_routes(cloud))
 }
 
 /// Starts it; it runs in background tasks until the process ends.

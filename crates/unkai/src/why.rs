@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use unkai_control::placement;
-use unkai_model::compute::{Host, Server};
+use unkai_model::compute::{Host, Server, ServerAction};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
@@ -47,8 +47,10 @@ pub fn status(view: &View, url: &str) -> String {
 
 /// Everything known about the resource with this id or, for servers, name.
 pub fn explain(view: &View, id: &str) -> String {
-    let named = view.all::<Server>().find(|server| server.meta.id.as_str() == id || server.meta.name == id);
-    if let Some(server) = named {
+    let named = |server: &std::sync::Arc<Server>| server.meta.id.as_str() == id || server.meta.name == id;
+    // Of several with this name the newest that lives, else the newest.
+    let server = view.all::<Server>().filter(named).max_by_key(|server| (server.is_live(), server.meta.created));
+    if let Some(server) = server {
         return explain_server(view, &server);
     }
     let mut out = String::new();
@@ -105,6 +107,16 @@ fn explain_server(view: &View, server: &Server) -> String {
         if let Some(at) = at {
             let _ = writeln!(out, "  {what:<9} {at}  {}", since(meta.created, at));
         }
+    }
+    let mut actions: Vec<_> = view.by_index::<ServerAction>("server", meta.id.as_str()).collect();
+    actions.sort_by_key(|action| action.started);
+    for action in actions {
+        let result = match (&action.message, action.is_open()) {
+            (Some(message), _) => message.clone(),
+            (None, true) => "under way".into(),
+            (None, false) => "done".into(),
+        };
+        let _ = writeln!(out, "  asked     {} at {} by {}: {result}", action.meta.name, action.started, action.user);
     }
     out
 }

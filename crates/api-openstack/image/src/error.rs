@@ -138,7 +138,8 @@ fn body(error: &ApiError, accept: &str) -> (&'static str, String) {
             "<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n  <h1>{status}</h1>\n  {text}<br /><br />\n\n\n\n </body>\n</html>"
         );
         ("text/html; charset=UTF-8", html)
-    } else if accepts(accept, "application/json") {
+    } else if accept.trim().is_empty() || accepts(accept, "application/json") {
+        // The common SDK uploads with an empty Accept and shows the reason only if it comes as JSON.
         let message = format!("{text}<br /><br />\n\n\n");
         ("application/json", serde_json::json!({ "message": message, "code": status, "title": title }).to_string())
     } else {
@@ -177,6 +178,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["message"], "No image found with ID <x><br /><br />\n\n\n");
         assert_eq!(json["code"], "404 Not Found");
+        assert_eq!(body(&error, "").0, "application/json");
         assert_eq!(body(&error, "image/png").0, "text/plain; charset=UTF-8");
         assert_eq!(body(&error, "application/json, */*").0, "application/json");
     }

@@ -95,6 +95,7 @@ fn member_routes() -> Routes {
 fn other_routes() -> Routes {
     Routes::new()
         .get("/v2/tasks", import::tasks::list)
+        .post("/v2/tasks", import::create_task::create)
         .get("/v2/tasks/{id}", import::tasks::show)
         .get("/v2/schemas/{name}", schemas::show)
         .get("/v2/schemas/metadefs/{name}", metadefs::schemas::show)

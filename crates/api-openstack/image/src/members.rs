@@ -52,7 +52,8 @@ pub async fn update(
     let set = move |tx: &mut Tx| {
         let image = shared(&caller, tx.get(&Id::new(id.as_str())), &id, "update")?;
         find(&caller, &image, &member)?;
-        if !caller.is_admin() && !(caller.project.as_ref() == Some(&member) && caller.has_role("member")) {
+        let is_member = caller.project.as_ref() == Some(&member) && caller.has_role("member");
+        if !caller.is_admin() && !is_member {
             return Err(ApiError::policy("modify_member"));
         }
         let status = MemberStatus::named(&wanted)

@@ -6,9 +6,9 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use unkai_openstack::Cloud;
 
-/// Those of a Glance with one store and no image cache.
-const NEWEST: &str = "2.17";
-const OLDER: [&str; 10] = ["2.15", "2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"];
+/// Those of a Glance with one store, no image cache and no locations.
+const NEWEST: &str = "2.15";
+const OLDER: [&str; 9] = ["2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"];
 
 /// `/` asks the client to choose.
 pub async fn choices(State(cloud): State<Cloud>) -> Response {

@@ -92,6 +92,6 @@ fn guest(view: &View, server: &Server) -> GuestData {
         personality: launch.personality.clone(),
         security_groups,
         floating: floating.filter_map(|ip| Some((ip.target.as_ref()?.address.to_string(), ip.address.to_string()))).collect(),
-        port_tags: BTreeMap::new(),
+        port_tags: spec.port_tags.iter().map(|(port, tag)| (port.to_string(), tag.clone())).collect(),
     }
 }

@@ -6,9 +6,11 @@
 mod choose;
 mod gather;
 
-use unkai_model::compute::{Fault, Run, Server};
+use unkai_model::compute::{Fault, Outcome, Run, Server};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
+
+use crate::actions;
 
 pub use choose::{Candidate, GroupPolicy, NoValidHost, Want, choose};
 pub use gather::{candidates, want, zone_of};
@@ -57,6 +59,7 @@ pub fn place(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
                     server.status.fault = Some(Fault { code: 500, message, details: String::new(), at: now });
                     Ok::<_, Error>(())
                 })?;
+                actions::settle(tx, id, Some(server.meta.generation), &Outcome::Error(none.to_string()))?;
             }
         }
     }

@@ -39,11 +39,7 @@ pub fn rules(spec: &GroupSpec) -> String {
     let tail = names::tail(&spec.id, 12);
     let mut batch = declare(&spec.id);
     batch += &format!("flush chain inet uk ge_{tail}\nflush chain inet uk gi_{tail}\n");
-    let mut remotes: Vec<&String> = spec
-        .rules
-        .iter()
-        .filter_map(|r| r.remote_group.as_ref())
-        .collect();
+    let mut remotes: Vec<&String> = spec.rules.iter().filter_map(|r| r.remote_group.as_ref()).collect();
     remotes.sort();
     remotes.dedup();
     for remote in remotes {
@@ -57,12 +53,7 @@ pub fn rules(spec: &GroupSpec) -> String {
                 Direction::Egress => "ge",
                 Direction::Ingress => "gi",
             };
-            expressions(rule).into_iter().map(move |e| {
-                format!(
-                    "add rule inet uk {chain}_{} {e} accept\n",
-                    names::tail(&spec.id, 12)
-                )
-            })
+            expressions(rule).into_iter().map(move |e| format!("add rule inet uk {chain}_{} {e} accept\n", names::tail(&spec.id, 12)))
         })
         .collect();
     lines.sort();
@@ -102,13 +93,8 @@ pub fn remove(ids: &[String]) -> String {
         batch += &declare(id);
         batch += &declare_members(id);
     }
-    let chains = || {
-        ids.iter()
-            .flat_map(|id| ["ge", "gi"].map(|c| format!("{c}_{}", names::tail(id, 12))))
-    };
-    let sets = ids
-        .iter()
-        .flat_map(|id| ["m4", "m6", "n4", "n6"].map(|s| format!("{s}_{}", names::tail(id, 12))));
+    let chains = || ids.iter().flat_map(|id| ["ge", "gi"].map(|c| format!("{c}_{}", names::tail(id, 12))));
+    let sets = ids.iter().flat_map(|id| ["m4", "m6", "n4", "n6"].map(|s| format!("{s}_{}", names::tail(id, 12))));
     // Groups may name each other, so no object is deleted before all rules are gone.
     for chain in chains() {
         batch += &format!("flush chain inet uk {chain}\n");
@@ -145,21 +131,14 @@ fn elements(verb: &str, tail: &str, hosts: &[IpNet]) -> String {
     for (set, v4) in [("m4", true), ("m6", false)] {
         let mut of = hosts.iter().filter(|n| n.addr().is_ipv4() == v4).peekable();
         if of.peek().is_some() {
-            batch += &format!(
-                "{verb} element inet uk {set}_{tail} {}\n",
-                braces(of.map(IpNet::addr))
-            );
+            batch += &format!("{verb} element inet uk {set}_{tail} {}\n", braces(of.map(IpNet::addr)));
         }
     }
     batch
 }
 
 fn networks(tail: &str, members: &[IpNet]) -> String {
-    let nets: Vec<IpNet> = members
-        .iter()
-        .filter(|n| !is_host(n))
-        .map(IpNet::trunc)
-        .collect();
+    let nets: Vec<IpNet> = members.iter().filter(|n| !is_host(n)).map(IpNet::trunc).collect();
     let nets = IpNet::aggregate(&nets);
     let mut batch = String::new();
     for (set, v4) in [("n4", true), ("n6", false)] {
@@ -194,14 +173,7 @@ fn expressions(rule: &Rule) -> Vec<String> {
     let protocol = protocol_expression(rule);
     match &rule.remote_group {
         None => vec![base + &protocol],
-        Some(id) => ["m", "n"]
-            .map(|set| {
-                format!(
-                    "{base} {ip} {side} @{set}{digit}_{}{protocol}",
-                    names::tail(id, 12)
-                )
-            })
-            .into(),
+        Some(id) => ["m", "n"].map(|set| format!("{base} {ip} {side} @{set}{digit}_{}{protocol}", names::tail(id, 12))).into(),
     }
 }
 
@@ -240,15 +212,7 @@ mod tests {
     use super::*;
 
     fn rule(direction: Direction, ethertype: Ethertype) -> Rule {
-        Rule {
-            direction,
-            ethertype,
-            protocol: None,
-            port_min: None,
-            port_max: None,
-            remote_prefix: None,
-            remote_group: None,
-        }
+        Rule { direction, ethertype, protocol: None, port_min: None, port_max: None, remote_prefix: None, remote_group: None }
     }
 
     #[test]
@@ -262,12 +226,7 @@ mod tests {
             rules: vec![
                 rule(Egress, Ipv4),
                 rule(Egress, Ipv6),
-                Rule {
-                    protocol: Some(6),
-                    port_min: Some(22),
-                    port_max: Some(22),
-                    ..rule(Ingress, Ipv4)
-                },
+                Rule { protocol: Some(6), port_min: Some(22), port_max: Some(22), ..rule(Ingress, Ipv4) },
                 Rule {
                     protocol: Some(17),
                     port_min: Some(6000),
@@ -275,30 +234,12 @@ mod tests {
                     remote_prefix: Some("192.0.2.7/24".parse().unwrap()),
                     ..rule(Ingress, Ipv4)
                 },
-                Rule {
-                    protocol: Some(1),
-                    port_min: Some(8),
-                    port_max: Some(0),
-                    ..rule(Ingress, Ipv4)
-                },
-                Rule {
-                    protocol: Some(1),
-                    port_min: Some(128),
-                    ..rule(Ingress, Ipv6)
-                },
-                Rule {
-                    protocol: Some(112),
-                    ..rule(Ingress, Ipv4)
-                },
-                Rule {
-                    remote_group: Some("2222-bbbbbbbbbbbb".into()),
-                    ..rule(Ingress, Ipv6)
-                },
+                Rule { protocol: Some(1), port_min: Some(8), port_max: Some(0), ..rule(Ingress, Ipv4) },
+                Rule { protocol: Some(1), port_min: Some(128), ..rule(Ingress, Ipv6) },
+                Rule { protocol: Some(112), ..rule(Ingress, Ipv4) },
+                Rule { remote_group: Some("2222-bbbbbbbbbbbb".into()), ..rule(Ingress, Ipv6) },
                 // Of the wrong family: matches nothing, so it is not there.
-                Rule {
-                    remote_prefix: Some("2001:db8::/32".parse().unwrap()),
-                    ..rule(Ingress, Ipv4)
-                },
+                Rule { remote_prefix: Some("2001:db8::/32".parse().unwrap()), ..rule(Ingress, Ipv4) },
             ],
         };
         assert_eq!(rules(&spec), include_str!("golden/group.nft"));
@@ -306,8 +247,7 @@ mod tests {
 
     #[test]
     fn membership_changes_by_element() {
-        let nets =
-            |list: &[&str]| -> Vec<IpNet> { list.iter().map(|n| n.parse().unwrap()).collect() };
+        let nets = |list: &[&str]| -> Vec<IpNet> { list.iter().map(|n| n.parse().unwrap()).collect() };
         let old = nets(&["10.0.0.1/32", "10.0.0.2/32"]);
         let new = nets(&["10.0.0.2/32", "10.0.0.3/32", "10.1.0.0/16"]);
         let batch = change_members("aaaaaaaaaaaa", &old, &new);

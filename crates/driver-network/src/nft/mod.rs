@@ -33,33 +33,19 @@ pub async fn apply(netns: &Netns, batch: String) -> Result<()> {
     let refused = netns.run("run nft", move || run(&batch)).await?;
     match refused {
         None => Ok(()),
-        Some(message) => Err(Error::Nft {
-            namespace: netns.name().to_owned(),
-            message,
-        }),
+        Some(message) => Err(Error::Nft { namespace: netns.name().to_owned(), message }),
     }
 }
 
 /// In the namespace of the calling thread, which the child inherits. Answers what nft complained about, if it did.
 pub fn run(batch: &str) -> io::Result<Option<String>> {
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let written = child
-        .stdin
-        .take()
-        .expect("stdin was asked to be a pipe")
-        .write_all(batch.as_bytes());
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let written = child.stdin.take().expect("stdin was asked to be a pipe").write_all(batch.as_bytes());
     let output = child.wait_with_output()?;
     if output.status.success() {
         return written.map(|()| None);
     }
-    Ok(Some(
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
+    Ok(Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// `{ a, b, c }`

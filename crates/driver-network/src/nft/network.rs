@@ -78,10 +78,7 @@ pub fn batch(spec: &NetworkSpec) -> String {
     let mut v4 = vec!["169.254.169.254".to_owned()];
     let mut v6 = Vec::new();
     if let Some(service) = &spec.service {
-        batch += &format!(
-            "add rule bridge uk pre iifname {{ \"vx0\", \"up0\" }} ether saddr {} drop\n",
-            service.mac
-        );
+        batch += &format!("add rule bridge uk pre iifname {{ \"vx0\", \"up0\" }} ether saddr {} drop\n", service.mac);
         v6.push(service.mac.link_local().to_string());
         for net in &service.addresses {
             match net.addr() {
@@ -104,9 +101,7 @@ pub fn differs(a: &NetworkSpec, b: &NetworkSpec) -> bool {
 
 /// The tables and maps alone, for removing what an earlier driver left.
 pub fn objects() -> String {
-    let declares = |line: &&str| {
-        line.starts_with("add table") || line.starts_with("add map") || line.starts_with("add set")
-    };
+    let declares = |line: &&str| line.starts_with("add table") || line.starts_with("add map") || line.starts_with("add set");
     let lines = BRIDGE.lines().chain(INET.lines()).filter(declares);
     lines.map(|line| format!("{line}\n")).collect()
 }

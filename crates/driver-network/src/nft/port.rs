@@ -19,21 +19,14 @@ struct Objects {
 
 impl Objects {
     fn of(port: &str) -> Self {
-        Self {
-            device: names::tap(port),
-            tail: names::tail(port, 10),
-            mark: names::mark(port),
-        }
+        Self { device: names::tap(port), tail: names::tail(port, 10), mark: names::mark(port) }
     }
 
     /// Map elements of a port and of a guarded port.
     fn elements(&self) -> ([String; 2], [String; 3]) {
         let Self { device, tail, mark } = self;
         (
-            [
-                format!("bridge uk known {{ \"{device}\" }}"),
-                format!("bridge uk ports {{ \"{device}\" : jump a_{tail} }}"),
-            ],
+            [format!("bridge uk known {{ \"{device}\" }}"), format!("bridge uk ports {{ \"{device}\" : jump a_{tail} }}")],
             [
                 format!("bridge uk marks {{ \"{device}\" : {mark:#x} }}"),
                 format!("inet uk egress {{ {mark:#x} : jump e_{tail} }}"),
@@ -44,11 +37,7 @@ impl Objects {
 
     fn chains(&self) -> [String; 3] {
         let tail = &self.tail;
-        [
-            format!("bridge uk a_{tail}"),
-            format!("inet uk e_{tail}"),
-            format!("inet uk i_{tail}"),
-        ]
+        [format!("bridge uk a_{tail}"), format!("inet uk e_{tail}"), format!("inet uk i_{tail}")]
     }
 }
 
@@ -83,10 +72,7 @@ pub fn apply(spec: &PortSpec, stateless: bool) -> String {
         }
         batch += &format!("add rule {chain} jump {always}\n");
         for id in &spec.security_groups {
-            batch += &format!(
-                "add rule {chain} jump {direction}_{}\n",
-                names::tail(id, 12)
-            );
+            batch += &format!("add rule {chain} jump {direction}_{}\n", names::tail(id, 12));
         }
         batch += &format!("add rule {chain} drop\n");
     }
@@ -116,9 +102,7 @@ pub fn remove(port: &str) -> String {
 /// Who a port may be: addresses per MAC, merged so that no two overlap (the kernel refuses overlapping elements).
 fn identities(spec: &PortSpec) -> BTreeMap<Mac, Vec<IpNet>> {
     let mut of: BTreeMap<Mac, Vec<IpNet>> = BTreeMap::new();
-    of.entry(spec.mac)
-        .or_default()
-        .extend(spec.fixed_ips.iter().map(|ip| IpNet::from(ip.address)));
+    of.entry(spec.mac).or_default().extend(spec.fixed_ips.iter().map(|ip| IpNet::from(ip.address)));
     for pair in &spec.allowed_address_pairs {
         let mac = pair.mac.unwrap_or(spec.mac);
         of.entry(mac).or_default().push(pair.address.trunc());
@@ -135,12 +119,8 @@ fn anti_spoof(spec: &PortSpec) -> Vec<String> {
     let identities = identities(spec);
     let macs = braces(identities.keys());
     let list = |v4: bool| -> Vec<String> {
-        let nets = identities
-            .iter()
-            .flat_map(|(mac, nets)| nets.iter().map(move |net| (mac, net)));
-        nets.filter(|(_, net)| net.addr().is_ipv4() == v4)
-            .map(|(mac, net)| format!("{mac} . {}", plain(net)))
-            .collect()
+        let nets = identities.iter().flat_map(|(mac, nets)| nets.iter().map(move |net| (mac, net)));
+        nets.filter(|(_, net)| net.addr().is_ipv4() == v4).map(|(mac, net)| format!("{mac} . {}", plain(net))).collect()
     };
     let (v4, v6) = (list(true), list(false));
     let mut rules = vec![format!("ether saddr != {macs} drop")];
@@ -151,15 +131,9 @@ fn anti_spoof(spec: &PortSpec) -> Vec<String> {
             format!("ether type arp arp saddr ether {macs} arp saddr ip 0.0.0.0 return"),
         ]);
     }
-    rules.extend([
-        "ether type ip udp sport 67 drop".into(),
-        "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return".into(),
-    ]);
+    rules.extend(["ether type ip udp sport 67 drop".into(), "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return".into()]);
     if !v4.is_empty() {
-        rules.push(format!(
-            "ether type ip ether saddr . ip saddr {} return",
-            braces(&v4)
-        ));
+        rules.push(format!("ether type ip ether saddr . ip saddr {} return", braces(&v4)));
     }
     let targets = identities.values().flatten().filter_map(target);
     rules.extend([
@@ -167,25 +141,15 @@ fn anti_spoof(spec: &PortSpec) -> Vec<String> {
         "ether type ip6 icmpv6 type { 134, 137 } drop".into(),
         "ether type ip6 ip6 saddr :: icmpv6 type { 131, 132, 133, 135, 143 } return".into(),
         // The address a neighbour advertisement speaks for comes right after its first eight octets.
-        format!(
-            "ether type ip6 icmpv6 type 136 @th,64,128 != {} drop",
-            braces(targets)
-        ),
-        format!(
-            "ether type ip6 ether saddr . ip6 saddr {} return",
-            braces(&v6)
-        ),
+        format!("ether type ip6 icmpv6 type 136 @th,64,128 != {} drop", braces(targets)),
+        format!("ether type ip6 ether saddr . ip6 saddr {} return", braces(&v6)),
         "drop".into(),
     ]);
     rules
 }
 
 fn plain(net: &IpNet) -> String {
-    if net.prefix_len() == net.max_prefix_len() {
-        net.addr().to_string()
-    } else {
-        net.to_string()
-    }
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 /// An IPv6 address or range as the bare number the kernel compares.
@@ -208,12 +172,7 @@ mod tests {
             id: "01932f3c-9a7e-7cc0-8d6c-3f2a1b4c5d6e".into(),
             network_id: "n".into(),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            fixed_ips: ["10.0.0.5", "2001:db8::5"]
-                .map(|a| FixedIp {
-                    subnet_id: "s".into(),
-                    address: a.parse().unwrap(),
-                })
-                .into(),
+            fixed_ips: ["10.0.0.5", "2001:db8::5"].map(|a| FixedIp { subnet_id: "s".into(), address: a.parse().unwrap() }).into(),
             allowed_address_pairs: vec![],
             port_security: true,
             security_groups: vec!["aaaaaaaaaaaa".into()],
@@ -233,22 +192,12 @@ mod tests {
     #[test]
     fn pairs_are_merged_with_the_ports_own_addresses() {
         let mut spec = port();
-        let pair = |mac: Option<&str>, net: &str| AddressPair {
-            mac: mac.map(|m| m.parse().unwrap()),
-            address: net.parse().unwrap(),
-        };
-        spec.allowed_address_pairs = vec![
-            pair(None, "10.0.0.0/24"),
-            pair(Some("fa:16:3e:00:00:02"), "10.9.0.0/16"),
-            pair(None, "2001:db8:1::/64"),
-        ];
+        let pair = |mac: Option<&str>, net: &str| AddressPair { mac: mac.map(|m| m.parse().unwrap()), address: net.parse().unwrap() };
+        spec.allowed_address_pairs =
+            vec![pair(None, "10.0.0.0/24"), pair(Some("fa:16:3e:00:00:02"), "10.9.0.0/16"), pair(None, "2001:db8:1::/64")];
         let rules = anti_spoof(&spec).join("\n");
-        assert!(rules.contains(
-            "ether saddr . ip saddr { fa:16:3e:00:00:01 . 10.0.0.0/24, fa:16:3e:00:00:02 . 10.9.0.0/16 } return"
-        ));
-        assert!(
-            rules.contains("0x20010db8000100000000000000000000-0x20010db800010000ffffffffffffffff")
-        );
+        assert!(rules.contains("ether saddr . ip saddr { fa:16:3e:00:00:01 . 10.0.0.0/24, fa:16:3e:00:00:02 . 10.9.0.0/16 } return"));
+        assert!(rules.contains("0x20010db8000100000000000000000000-0x20010db800010000ffffffffffffffff"));
     }
 
     #[test]

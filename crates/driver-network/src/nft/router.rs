@@ -29,20 +29,16 @@ pub fn batch(spec: &RouterSpec) -> String {
          flush map ip uk outward\n",
     );
     if !floating.is_empty() {
-        let inward = floating
-            .iter()
-            .map(|f| format!("{} : {}", f.floating, f.fixed));
+        let inward = floating.iter().map(|f| format!("{} : {}", f.floating, f.fixed));
         batch += &format!("add element ip uk inward {}\n", braces(inward));
         let outward = first_per_fixed(&floating).map(|f| format!("{} : {}", f.1, f.0));
         batch += &format!("add element ip uk outward {}\n", braces(outward));
         batch += "add rule ip uk pre dnat to ip daddr map @inward\n";
         batch += "add rule ip uk post oifname \"gw0\" snat to ip saddr map @outward\n";
         // From inside to a floating address of this router: the answer has to come back through here.
-        batch +=
-            "add rule ip uk post iifname != \"gw0\" ct status dnat snat to ip saddr map @outward\n";
+        batch += "add rule ip uk post iifname != \"gw0\" ct status dnat snat to ip saddr map @outward\n";
         if let Some(own) = own {
-            batch +=
-                &format!("add rule ip uk post iifname != \"gw0\" ct status dnat snat to {own}\n");
+            batch += &format!("add rule ip uk post iifname != \"gw0\" ct status dnat snat to {own}\n");
         }
     }
     let hides = spec.gateway.as_ref().is_some_and(|g| g.enable_snat);
@@ -53,9 +49,7 @@ pub fn batch(spec: &RouterSpec) -> String {
 }
 
 /// A fixed address may have several floating ones; it goes out by the lowest.
-fn first_per_fixed(
-    floating: &[crate::spec::FloatingIp],
-) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
+fn first_per_fixed(floating: &[crate::spec::FloatingIp]) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     let mut seen = std::collections::BTreeMap::new();
     for f in floating {
         seen.entry(f.fixed).or_insert(f.floating);
@@ -70,10 +64,7 @@ mod tests {
 
     #[test]
     fn floating_and_hidden() {
-        let pair = |a: &str, b: &str| FloatingIp {
-            floating: a.parse().unwrap(),
-            fixed: b.parse().unwrap(),
-        };
+        let pair = |a: &str, b: &str| FloatingIp { floating: a.parse().unwrap(), fixed: b.parse().unwrap() };
         let spec = RouterSpec {
             id: "r".into(),
             admin_state_up: true,
@@ -89,10 +80,7 @@ mod tests {
                 mtu: 1500,
             }),
             routes: vec![],
-            floating_ips: vec![
-                pair("203.0.113.51", "10.0.0.5"),
-                pair("203.0.113.50", "10.0.0.5"),
-            ],
+            floating_ips: vec![pair("203.0.113.51", "10.0.0.5"), pair("203.0.113.50", "10.0.0.5")],
         };
         assert_eq!(batch(&spec), include_str!("golden/router.nft"));
     }

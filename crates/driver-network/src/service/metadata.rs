@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
-use super::{MetadataConnection, Services, Task};
+use super::{MetadataConnection, Services, Task, shares::Shares};
 use crate::{Result, netns::Netns};
 
-/// Connections of one network served at once.
-const LIMIT: usize = 64;
+/// Connections of one guest, and of one network, served at once; what is more is closed.
+const EACH: usize = 8;
+const ALL: usize = 256;
 
 pub async fn start(netns: &Netns, network_id: String, services: Arc<dyn Services>) -> Result<Task> {
     let address = SocketAddr::from((Ipv4Addr::new(169, 254, 169, 254), 80));
@@ -27,19 +28,17 @@ pub async fn start(netns: &Netns, network_id: String, services: Arc<dyn Services
 }
 
 async fn accept(listener: TcpListener, network_id: String, services: Arc<dyn Services>) {
-    let limit = Arc::new(Semaphore::new(LIMIT));
+    let shares = Shares::new(EACH, ALL);
     loop {
-        let Ok(permit) = limit.clone().acquire_owned().await else {
-            return;
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                pause(&e).await;
+                continue;
+            }
         };
-        match listener.accept().await {
-            Ok((stream, peer)) => services.metadata(MetadataConnection {
-                network_id: network_id.clone(),
-                peer,
-                stream,
-                permit,
-            }),
-            Err(e) => pause(&e).await,
+        if let Some(permit) = shares.take(peer.ip()) {
+            services.metadata(MetadataConnection { network_id: network_id.clone(), peer, stream, permit });
         }
     }
 }

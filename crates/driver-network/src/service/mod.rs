@@ -7,6 +7,7 @@ pub mod dhcp;
 pub mod dns;
 mod metadata;
 pub mod ra;
+mod shares;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net};
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+pub use shares::Share;
 
 use crate::{
     Driver, Mac, Result, names,
@@ -37,8 +40,8 @@ pub struct MetadataConnection {
     pub network_id: String,
     pub peer: SocketAddr,
     pub stream: TcpStream,
-    /// Counts against the network's limit while it lives; keep it with the stream.
-    pub permit: OwnedSemaphorePermit,
+    /// Counts against the guest's limit while it lives; keep it with the stream.
+    pub permit: Share,
 }
 
 /// Everything the services of one network answer from.
@@ -52,24 +55,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn new<'a>(
-        network: Arc<NetworkSpec>,
-        ports: impl IntoIterator<Item = &'a PortSpec>,
-        router_present: bool,
-    ) -> Self {
-        Self {
-            mac: service_mac(&network),
-            network,
-            ports: ports.into_iter().map(|p| (p.mac, p.clone())).collect(),
-            router_present,
-        }
+    pub fn new<'a>(network: Arc<NetworkSpec>, ports: impl IntoIterator<Item = &'a PortSpec>, router_present: bool) -> Self {
+        Self { mac: service_mac(&network), network, ports: ports.into_iter().map(|p| (p.mac, p.clone())).collect(), router_present }
     }
 
     pub fn service_nets(&self) -> impl Iterator<Item = IpNet> {
-        self.network
-            .service
-            .iter()
-            .flat_map(|s| s.addresses.iter().copied())
+        self.network.service.iter().flat_map(|s| s.addresses.iter().copied())
     }
 
     pub fn service_v4(&self) -> impl Iterator<Item = Ipv4Net> {
@@ -139,20 +130,12 @@ impl ServiceSet {
 
     /// One pair of DNS sockets for every address of the services.
     pub async fn listen(&self, netns: &Netns) -> Result<()> {
-        let mut wanted: Vec<IpAddr> = self
-            .snapshot
-            .load()
-            .service_nets()
-            .map(|n| n.addr())
-            .collect();
+        let mut wanted: Vec<IpAddr> = self.snapshot.load().service_nets().map(|n| n.addr()).collect();
         wanted.push(IpAddr::from([169, 254, 169, 254]));
         let missing: Vec<IpAddr> = {
             let mut running = self.dns.lock().unwrap_or_else(PoisonError::into_inner);
             running.retain(|address, task| wanted.contains(address) && !task.is_over());
-            wanted
-                .into_iter()
-                .filter(|a| !running.contains_key(a))
-                .collect()
+            wanted.into_iter().filter(|a| !running.contains_key(a)).collect()
         };
         let started = dns::start(netns, missing, &self.snapshot, &self.forwarder).await?;
         let mut running = self.dns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,19 +15,14 @@ use crate::{Error, Result, error::kernel_errno};
 impl Links {
     async fn address_messages(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let request = self.handle.address().get().set_link_index_filter(index);
-        request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(Error::netlink(self.on("list addresses")))
+        request.execute().try_collect().await.map_err(Error::netlink(self.on("list addresses")))
     }
 
     /// Makes the device's addresses exactly `wanted` (its IPv6 link-local one aside); returns what is new.
     pub async fn set_addresses(&self, index: u32, wanted: &[IpNet]) -> Result<Vec<IpNet>> {
         let have = self.address_messages(index).await?;
         for message in &have {
-            let stale =
-                net(message).is_some_and(|net| !is_link_local(&net) && !wanted.contains(&net));
+            let stale = net(message).is_some_and(|net| !is_link_local(&net) && !wanted.contains(&net));
             if stale {
                 self.delete_address(message.clone()).await?;
             }
@@ -43,10 +38,7 @@ impl Links {
     }
 
     async fn add_address(&self, index: u32, net: IpNet) -> Result<bool> {
-        let mut request = self
-            .handle
-            .address()
-            .add(index, net.addr(), net.prefix_len());
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
         if net.addr().is_ipv6() {
             // Nobody else can have it: addresses are allocated by the controller.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
@@ -60,9 +52,7 @@ impl Links {
 
     async fn delete_address(&self, message: AddressMessage) -> Result<()> {
         match self.handle.address().del(message).execute().await {
-            Err(e) if kernel_errno(&e) != Some(libc::EADDRNOTAVAIL) => {
-                Err(Error::netlink(self.on("delete address"))(e))
-            }
+            Err(e) if kernel_errno(&e) != Some(libc::EADDRNOTAVAIL) => Err(Error::netlink(self.on("delete address"))(e)),
             _ => Ok(()),
         }
     }

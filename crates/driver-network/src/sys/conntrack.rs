@@ -66,11 +66,7 @@ fn send(socket: &OwnedFd, kind: u16, flags: i32, family: u8, attributes: &[u8]) 
     message.extend([0; 8]);
     message.extend([family, 0, 0, 0]);
     message.extend(attributes);
-    nix::sys::socket::send(
-        socket.as_raw_fd(),
-        &message,
-        nix::sys::socket::MsgFlags::empty(),
-    )?;
+    nix::sys::socket::send(socket.as_raw_fd(), &message, nix::sys::socket::MsgFlags::empty())?;
     Ok(())
 }
 
@@ -93,9 +89,7 @@ fn answers(socket: &OwnedFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
 }
 
 fn acknowledged(body: &[u8]) -> io::Result<()> {
-    let code = body
-        .first_chunk()
-        .map_or(-libc::EPROTO, |b| i32::from_ne_bytes(*b));
+    let code = body.first_chunk().map_or(-libc::EPROTO, |b| i32::from_ne_bytes(*b));
     match -code {
         0 | libc::ENOENT => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
@@ -110,13 +104,7 @@ fn dump(socket: &OwnedFd) -> io::Result<Vec<Flow>> {
 }
 
 fn delete(socket: &OwnedFd, flow: &Flow) -> io::Result<()> {
-    send(
-        socket,
-        DELETE,
-        libc::NLM_F_REQUEST | libc::NLM_F_ACK,
-        flow.family,
-        &flow.key,
-    )?;
+    send(socket, DELETE, libc::NLM_F_REQUEST | libc::NLM_F_ACK, flow.family, &flow.key)?;
     answers(socket, |_| {})
 }
 
@@ -157,12 +145,7 @@ fn parse(body: &[u8]) -> Option<Flow> {
             key.extend(whole);
         }
     }
-    Some(Flow {
-        original: original?,
-        reply: reply?,
-        family,
-        key,
-    })
+    Some(Flow { original: original?, reply: reply?, family, key })
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {
@@ -220,20 +203,9 @@ mod tests {
     #[test]
     fn reads_a_tcp_flow() {
         let ip = [attribute(1, &[10, 0, 0, 1]), attribute(2, &[10, 0, 0, 2])].concat();
-        let proto = [
-            attribute(1, &[6]),
-            attribute(2, &[4, 0]),
-            attribute(3, &[0, 22]),
-        ]
-        .concat();
+        let proto = [attribute(1, &[6]), attribute(2, &[4, 0]), attribute(3, &[0, 22])].concat();
         let one = [attribute(0x8001, &ip), attribute(0x8002, &proto)].concat();
-        let body = [
-            vec![2, 0, 0, 0],
-            attribute(0x8001, &one),
-            attribute(0x8002, &one),
-            attribute(12, &[1, 2, 3, 4]),
-        ]
-        .concat();
+        let body = [vec![2, 0, 0, 0], attribute(0x8001, &one), attribute(0x8002, &one), attribute(12, &[1, 2, 3, 4])].concat();
         let flow = parse(&body).unwrap();
         assert_eq!(flow.original.destination_port, 22);
         assert_eq!(flow.original.source_port, 1024);

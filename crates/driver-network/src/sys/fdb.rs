@@ -7,15 +7,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::StreamExt;
 use futures_util::TryStreamExt;
-use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::{
     AddressFamily,
-    neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-    },
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::RouteType,
 };
 
@@ -43,44 +39,19 @@ impl Links {
     }
 
     async fn fdb(&self, device: u32) -> Result<BTreeSet<FdbEntry>> {
-        let request = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Bridge);
-        let messages: Vec<NeighbourMessage> = request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(Error::netlink(self.on("list forwarding entries")))?;
-        Ok(messages
-            .iter()
-            .filter(|m| m.header.ifindex == device)
-            .filter_map(read)
-            .collect())
+        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Bridge);
+        let messages: Vec<NeighbourMessage> =
+            request.execute().try_collect().await.map_err(Error::netlink(self.on("list forwarding entries")))?;
+        Ok(messages.iter().filter(|m| m.header.ifindex == device).filter_map(read).collect())
     }
 
     async fn add_fdb(&self, device: u32, entry: &FdbEntry) -> Result<()> {
         // Appending: a MAC may have several hosts (the all-zero one has).
-        let how = if entry.vtep.is_some() {
-            NLM_F_APPEND
-        } else {
-            0
-        };
-        let mut request =
-            NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message(device, entry)));
+        let how = if entry.vtep.is_some() { NLM_F_APPEND } else { 0 };
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message(device, entry)));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | how;
-        let what = || {
-            self.on(&format!(
-                "add forwarding entry {} to {:?}",
-                entry.mac, entry.vtep
-            ))
-        };
-        let mut answers = self
-            .handle
-            .clone()
-            .request(request)
-            .map_err(|e| Error::netlink(what())(e))?;
+        let what = || self.on(&format!("add forwarding entry {} to {:?}", entry.mac, entry.vtep));
+        let mut answers = self.handle.clone().request(request).map_err(|e| Error::netlink(what())(e))?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::Error(e) = answer.payload
                 && e.code.is_some()
@@ -93,13 +64,7 @@ impl Links {
     }
 
     async fn delete_fdb(&self, device: u32, entry: &FdbEntry) -> Result<()> {
-        match self
-            .handle
-            .neighbours()
-            .del(message(device, entry))
-            .execute()
-            .await
-        {
+        match self.handle.neighbours().del(message(device, entry)).execute().await {
             Err(e) if kernel_errno(&e) != Some(libc::ENOENT) => {
                 let what = format!("delete forwarding entry {} to {:?}", entry.mac, entry.vtep);
                 Err(Error::netlink(self.on(&what))(e))
@@ -124,9 +89,7 @@ fn message(device: u32, entry: &FdbEntry) -> NeighbourMessage {
                 IpAddr::V4(a) => NeighbourAddress::Inet(a),
                 IpAddr::V6(a) => NeighbourAddress::Inet6(a),
             };
-            message
-                .attributes
-                .push(NeighbourAttribute::Destination(vtep));
+            message.attributes.push(NeighbourAttribute::Destination(vtep));
             message.header.state = NeighbourState::Permanent;
             NeighbourFlags::Own
         }
@@ -145,10 +108,7 @@ fn read(message: &NeighbourMessage) -> Option<FdbEntry> {
             NeighbourAttribute::Destination(to) => remote(to),
             _ => None,
         });
-        return vtep.map(|vtep| FdbEntry {
-            mac,
-            vtep: Some(vtep),
-        });
+        return vtep.map(|vtep| FdbEntry { mac, vtep: Some(vtep) });
     }
     let ours = message.header.state == NeighbourState::Noarp;
     ours.then_some(FdbEntry { mac, vtep: None })

@@ -29,10 +29,7 @@ pub struct Link {
 
 impl Links {
     pub fn new(handle: Handle, namespace: &str) -> Self {
-        Self {
-            handle,
-            namespace: namespace.to_owned(),
-        }
+        Self { handle, namespace: namespace.to_owned() }
     }
 
     pub fn by_name(&self, name: &str) -> LinkMessageBuilder<LinkUnspec> {
@@ -48,39 +45,21 @@ impl Links {
     }
 
     pub async fn all(&self) -> Result<Vec<Link>> {
-        self.handle
-            .link()
-            .get()
-            .execute()
-            .map_ok(read)
-            .try_collect()
-            .await
-            .map_err(Error::netlink(self.on("list devices")))
+        self.handle.link().get().execute().map_ok(read).try_collect().await.map_err(Error::netlink(self.on("list devices")))
     }
 
     pub async fn get(&self, name: &str) -> Result<Option<Link>> {
-        let found = self
-            .handle
-            .link()
-            .get()
-            .match_name(name)
-            .execute()
-            .try_next()
-            .await;
+        let found = self.handle.link().get().match_name(name).execute().try_next().await;
         match found {
             Ok(message) => Ok(message.map(read)),
             Err(e) if kernel_errno(&e) == Some(libc::ENODEV) => Ok(None),
-            Err(e) => Err(Error::netlink(self.on(&format!("look for device {name}")))(
-                e,
-            )),
+            Err(e) => Err(Error::netlink(self.on(&format!("look for device {name}")))(e)),
         }
     }
 
     /// The device, which was made or seen a moment ago.
     pub async fn must(&self, name: &str) -> Result<Link> {
-        self.get(name).await?.ok_or_else(|| {
-            Error::Invalid(self.on(&format!("device {name} vanished while it was set up")))
-        })
+        self.get(name).await?.ok_or_else(|| Error::Invalid(self.on(&format!("device {name} vanished while it was set up"))))
     }
 
     pub async fn change(&self, message: LinkMessage, what: &str) -> Result<()> {
@@ -97,9 +76,7 @@ impl Links {
 
     pub async fn delete_index(&self, index: u32, name: &str) -> Result<()> {
         match self.handle.link().del(index).execute().await {
-            Err(e) if kernel_errno(&e) != Some(libc::ENODEV) => {
-                Err(Error::netlink(self.on(&format!("delete device {name}")))(e))
-            }
+            Err(e) if kernel_errno(&e) != Some(libc::ENODEV) => Err(Error::netlink(self.on(&format!("delete device {name}")))(e)),
             _ => Ok(()),
         }
     }
@@ -107,8 +84,7 @@ impl Links {
     /// Deletes every device but `lo` in one go: one by one, the kernel waits for all processors after each.
     pub async fn delete_all(&self) -> Result<()> {
         const DOOMED: u32 = 0x756e_6b61;
-        let all =
-            || async { Ok::<_, Error>(self.all().await?.into_iter().filter(|l| l.name != "lo")) };
+        let all = || async { Ok::<_, Error>(self.all().await?.into_iter().filter(|l| l.name != "lo")) };
         for link in all().await? {
             let message = self.by_index(link.index).link_group(DOOMED).build();
             // One that went in the meantime (the guest closed its tap) is as good as deleted.
@@ -144,31 +120,17 @@ impl Links {
             std::net::IpAddr::V6(local) => builder.local6(local),
         };
         let message = builder.mtu(vxlan.mtu).setns_by_fd(inside.raw_fd()).build();
-        self.add(
-            message,
-            &format!("make VXLAN device {} for {}", vxlan.vni, inside.name()),
-        )
-        .await
+        self.add(message, &format!("make VXLAN device {} for {}", vxlan.vni, inside.name())).await
     }
 
     /// A veth pair: `name` here, `peer` with `peer_mac` in `other`.
     pub async fn add_veth(&self, name: &str, other: &Netns, peer: VethEnd<'_>) -> Result<bool> {
-        let mut end = LinkMessageBuilder::<LinkUnspec>::default()
-            .name(peer.name)
-            .mtu(peer.mtu)
-            .setns_by_fd(other.raw_fd());
+        let mut end = LinkMessageBuilder::<LinkUnspec>::default().name(peer.name).mtu(peer.mtu).setns_by_fd(other.raw_fd());
         if let Some(mac) = peer.mac {
             end = end.address(mac.0.to_vec());
         }
-        let message = LinkVeth::new(name, peer.name)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(end.build())))
-            .mtu(peer.mtu)
-            .build();
-        self.add(
-            message,
-            &format!("make veth pair {name} to {}/{}", other.name(), peer.name),
-        )
-        .await
+        let message = LinkVeth::new(name, peer.name).set_info_data(InfoData::Veth(InfoVeth::Peer(end.build()))).mtu(peer.mtu).build();
+        self.add(message, &format!("make veth pair {name} to {}/{}", other.name(), peer.name)).await
     }
 
     /// No learning on a bridge port: its addresses are told, not seen.

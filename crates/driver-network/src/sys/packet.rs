@@ -48,16 +48,8 @@ pub fn open(device: &str, ethertype: u16) -> io::Result<OwnedFd> {
 
 /// Lets only unfragmented IPv4/UDP frames to one port through, in the kernel.
 pub fn only_udp_to(socket: &OwnedFd, port: u16) -> io::Result<()> {
-    let step = |code: u32, jt, jf, k| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    use libc::{
-        BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX,
-        BPF_MSH, BPF_RET,
-    };
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET};
     let mut program = [
         step(BPF_LD | BPF_B | BPF_ABS, 0, 0, 23),
         step(BPF_JMP | BPF_JEQ | BPF_K, 0, 6, libc::IPPROTO_UDP as u32),
@@ -69,10 +61,7 @@ pub fn only_udp_to(socket: &OwnedFd, port: u16) -> io::Result<()> {
         step(BPF_RET | BPF_K, 0, 0, 0xffff),
         step(BPF_RET | BPF_K, 0, 0, 0),
     ];
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: the program outlives the call, which copies it.
     let set = unsafe {
         libc::setsockopt(
@@ -96,21 +85,11 @@ pub fn register<T: AsFd + AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
 }
 
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    nix::sys::socket::recv(
-        socket.as_raw_fd(),
-        buffer,
-        nix::sys::socket::MsgFlags::empty(),
-    )
-    .map_err(Into::into)
+    nix::sys::socket::recv(socket.as_raw_fd(), buffer, nix::sys::socket::MsgFlags::empty()).map_err(Into::into)
 }
 
 pub fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<usize> {
-    nix::sys::socket::send(
-        socket.as_raw_fd(),
-        frame,
-        nix::sys::socket::MsgFlags::empty(),
-    )
-    .map_err(Into::into)
+    nix::sys::socket::send(socket.as_raw_fd(), frame, nix::sys::socket::MsgFlags::empty()).map_err(Into::into)
 }
 
 /// "This address is at this MAC", to everybody.
@@ -151,12 +130,7 @@ impl UdpFrame<'_> {
         udp.extend(udp_length.to_be_bytes());
         udp.extend([0, 0]);
         udp.extend(self.payload);
-        let tail = [
-            0,
-            libc::IPPROTO_UDP as u8,
-            (udp_length >> 8) as u8,
-            udp_length as u8,
-        ];
+        let tail = [0, libc::IPPROTO_UDP as u8, (udp_length >> 8) as u8, udp_length as u8];
         let sum = match checksum(&[&ip[12..20], &tail, &udp]) {
             0 => 0xffff,
             sum => sum,
@@ -178,10 +152,7 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {
         for pair in part.chunks(2) {
-            sum += u32::from(u16::from_be_bytes([
-                pair[0],
-                pair.get(1).copied().unwrap_or(0),
-            ]));
+            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
         }
     }
     while sum > 0xffff {
@@ -197,12 +168,9 @@ mod tests {
     #[test]
     fn checksums_verify() {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let frame = UdpFrame {
-            source: (mac, Ipv4Addr::new(10, 0, 0, 2), 67),
-            destination: (mac, Ipv4Addr::new(10, 0, 0, 9), 68),
-            payload: b"odd",
-        }
-        .encode();
+        let frame =
+            UdpFrame { source: (mac, Ipv4Addr::new(10, 0, 0, 2), 67), destination: (mac, Ipv4Addr::new(10, 0, 0, 9), 68), payload: b"odd" }
+                .encode();
         assert_eq!(checksum(&[&frame[14..34]]), 0);
         let pseudo = [0, 17, 0, 11];
         assert_eq!(checksum(&[&frame[26..34], &pseudo, &frame[34..]]), 0);

@@ -54,18 +54,9 @@ impl Links {
 
     async fn static_routes(&self) -> Result<Vec<(KernelRoute, RouteMessage)>> {
         let mut found = Vec::new();
-        for filter in [
-            RouteMessageBuilder::<Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<Ipv6Addr>::new().build(),
-        ] {
-            let messages: Vec<RouteMessage> = self
-                .handle
-                .route()
-                .get(filter)
-                .execute()
-                .try_collect()
-                .await
-                .map_err(Error::netlink(self.on("list routes")))?;
+        for filter in [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()] {
+            let messages: Vec<RouteMessage> =
+                self.handle.route().get(filter).execute().try_collect().await.map_err(Error::netlink(self.on("list routes")))?;
             found.extend(messages.into_iter().filter_map(|m| Some((read(&m)?, m))));
         }
         Ok(found)
@@ -74,24 +65,20 @@ impl Links {
 
 /// The kernel names a device for every route; we do not always.
 fn same(wanted: &KernelRoute, have: &KernelRoute) -> bool {
-    wanted.destination == have.destination
-        && wanted.via == have.via
-        && (wanted.device.is_none() || wanted.device == have.device)
+    wanted.destination == have.destination && wanted.via == have.via && (wanted.device.is_none() || wanted.device == have.device)
 }
 
 fn build(route: &KernelRoute) -> RouteMessage {
     let mut message = match (route.destination, route.via) {
         (IpNet::V4(net), via) => {
-            let builder = RouteMessageBuilder::<Ipv4Addr>::new()
-                .destination_prefix(net.network(), net.prefix_len());
+            let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net.network(), net.prefix_len());
             match via {
                 Some(IpAddr::V4(hop)) => builder.gateway(hop).build(),
                 _ => builder.scope(RouteScope::Link).build(),
             }
         }
         (IpNet::V6(net), via) => {
-            let builder = RouteMessageBuilder::<Ipv6Addr>::new()
-                .destination_prefix(net.network(), net.prefix_len());
+            let builder = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(net.network(), net.prefix_len());
             match via {
                 Some(IpAddr::V6(hop)) => builder.gateway(hop).build(),
                 _ => builder.build(),
@@ -124,11 +111,7 @@ fn read(message: &RouteMessage) -> Option<KernelRoute> {
         }
     }
     let destination = IpNet::new(address, message.header.destination_prefix_length).ok()?;
-    Some(KernelRoute {
-        destination,
-        via,
-        device,
-    })
+    Some(KernelRoute { destination, via, device })
 }
 
 fn plain(address: &RouteAddress) -> Option<IpAddr> {

@@ -7,10 +7,7 @@ use std::{fs, io};
 pub fn set(path: &str, value: &str, optional: bool) -> io::Result<()> {
     match fs::write(format!("/proc/sys/net/{path}"), value) {
         Err(e) if e.kind() == io::ErrorKind::NotFound && optional => Ok(()),
-        Err(e) => Err(io::Error::new(
-            e.kind(),
-            format!("set net/{path} to {value}: {e}"),
-        )),
+        Err(e) => Err(io::Error::new(e.kind(), format!("set net/{path} to {value}: {e}"))),
         Ok(()) => Ok(()),
     }
 }

@@ -36,24 +36,13 @@ struct Plan {
 }
 
 /// A process that is killed after `lifetime`: a runtime whose tasks stop wherever they are.
-fn short_life(
-    config: &Config,
-    plan: &Arc<Plan>,
-    metadata: &Arc<crate::world::Metadata>,
-    lifetime: Duration,
-) -> bool {
+fn short_life(config: &Config, plan: &Arc<Plan>, metadata: &Arc<crate::world::Metadata>, lifetime: Duration) -> bool {
     let (config, plan, metadata) = (config.clone(), plan.clone(), metadata.clone());
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let done = runtime.block_on(async move {
             tokio::time::timeout(lifetime, async {
-                let driver = Driver::open(config, Arc::new(Owner(metadata)))
-                    .await
-                    .unwrap();
+                let driver = Driver::open(config, Arc::new(Owner(metadata))).await.unwrap();
                 apply_all(&driver, &plan).await.unwrap();
             })
             .await
@@ -72,10 +61,7 @@ async fn killed_at_any_time() {
     let network = network_spec(1, "10.0.1");
     let open = group_spec(1, &EVERYTHING);
     let mut spec = router(1, vec![interface(&network, 1, &["10.0.1.1/24"])]);
-    spec.floating_ips.push(FloatingIp {
-        floating: "203.0.113.50".parse().unwrap(),
-        fixed: "10.0.1.5".parse().unwrap(),
-    });
+    spec.floating_ips.push(FloatingIp { floating: "203.0.113.50".parse().unwrap(), fixed: "10.0.1.5".parse().unwrap() });
     // Guests are made by a first driver only to have their namespaces and specs.
     world.driver.apply_network(&network).await.unwrap();
     world.driver.apply_group(&open).await.unwrap();
@@ -84,12 +70,7 @@ async fn killed_at_any_time() {
     outside(&world).await;
     serve_tcp(&a.netns, 22);
     let plan = Arc::new(Plan {
-        external: ExternalSpec {
-            physical: "ext".into(),
-            device: None,
-            host_addresses: vec!["203.0.113.1/24".parse().unwrap()],
-            mtu: 1500,
-        },
+        external: ExternalSpec { physical: "ext".into(), device: None, host_addresses: vec!["203.0.113.1/24".parse().unwrap()], mtu: 1500 },
         group: open,
         network: network.clone(),
         ports: vec![a.spec.clone(), b.spec.clone()],
@@ -108,12 +89,7 @@ async fn killed_at_any_time() {
         }
         ping_passes(&b.netns, a.v4());
         tcp_passes(&world.dataplane(), (address("203.0.113.50"), 22));
-        assert_eq!(
-            world.driver.inventory().await.unwrap().networks[0]
-                .ports
-                .len(),
-            2
-        );
+        assert_eq!(world.driver.inventory().await.unwrap().networks[0].ports.len(), 2);
         if done {
             break;
         }
@@ -128,19 +104,11 @@ async fn given_up_on_is_done_all_the_same() {
     let open = world.group(1, &EVERYTHING).await;
     let network = network_spec(1, "10.0.1");
     let impatient = Duration::from_millis(1);
-    assert!(
-        tokio::time::timeout(impatient, world.driver.apply_network(&network))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(impatient, world.driver.apply_network(&network)).await.is_err());
     let guest = world.guest(&network, 5, &[&open]).await;
     let mut shut = guest.spec.clone();
     shut.security_groups.clear();
-    assert!(
-        tokio::time::timeout(impatient, world.driver.apply_port(&shut))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(impatient, world.driver.apply_port(&shut)).await.is_err());
     let other = world.guest(&network, 6, &[&open]).await;
     ping_blocked(&other.netns, guest.v4());
 }
@@ -178,15 +146,9 @@ async fn many_at_once() {
     for task in tasks {
         taps.push(task.await.unwrap().unwrap());
     }
-    eprintln!(
-        "{count} networks with 2 ports and a router each in {:?}",
-        begin.elapsed()
-    );
+    eprintln!("{count} networks with 2 ports and a router each in {:?}", begin.elapsed());
     let found = world.driver.inventory().await.unwrap();
-    assert_eq!(
-        (found.networks.len(), found.routers.len()),
-        (count as usize, count as usize)
-    );
+    assert_eq!((found.networks.len(), found.routers.len()), (count as usize, count as usize));
     assert!(found.networks.iter().all(|n| n.ports.len() == 2));
     let begin = Instant::now();
     world.driver.remove_all().await.unwrap();

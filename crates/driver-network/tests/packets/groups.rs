@@ -64,9 +64,7 @@ async fn egress_is_limited_as_well() {
     let world = world!();
     let network = world.network(1).await;
     let open = world.group(1, &EVERYTHING).await;
-    let narrow = world
-        .group(2, &["egress IPv4 proto=6 min=80 max=80 prefix=10.0.1.6/32"])
-        .await;
+    let narrow = world.group(2, &["egress IPv4 proto=6 min=80 max=80 prefix=10.0.1.6/32"]).await;
     let client = world.guest(&network, 5, &[&narrow]).await;
     let a = world.guest(&network, 6, &[&open]).await;
     let b = world.guest(&network, 7, &[&open]).await;
@@ -98,10 +96,7 @@ async fn remote_prefix_and_remote_group() {
     let network = world.network(1).await;
     let open = world.group(1, &EVERYTHING).await;
     let mut friends = group_spec(3, &[]);
-    let by_prefix = format!(
-        "ingress IPv4 proto=6 min=80 max=80 prefix={}",
-        "10.0.1.5/32"
-    );
+    let by_prefix = format!("ingress IPv4 proto=6 min=80 max=80 prefix={}", "10.0.1.5/32");
     let by_group = format!("ingress IPv4 proto=6 min=81 max=81 group={}", friends.id);
     let some = world.group(2, &[&by_prefix, &by_group]).await;
     let a = world.guest(&network, 5, &[&open]).await;
@@ -139,16 +134,7 @@ async fn taking_a_rule_away_cuts_its_connections_and_no_others() {
     let world = world!();
     let network = world.network(1).await;
     let open = world.group(1, &EVERYTHING).await;
-    let mut some = world
-        .group(
-            2,
-            &[
-                "egress IPv4",
-                "ingress IPv4 proto=6 min=22 max=22",
-                "ingress IPv4 proto=6 min=80 max=80",
-            ],
-        )
-        .await;
+    let mut some = world.group(2, &["egress IPv4", "ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=6 min=80 max=80"]).await;
     let client = world.guest(&network, 5, &[&open]).await;
     let server = world.guest(&network, 6, &[&some]).await;
     serve_tcp(&server.netns, 22);
@@ -201,18 +187,7 @@ async fn fragments_are_judged_as_a_whole() {
     let ping = ["busybox", "ping", "-c", "2", "-W", "2", "-s", "5000", &to];
     let said = crate::world::exec(&client.netns, &ping);
     assert!(!said.contains("0 packets received"), "{said}");
-    let udp = [
-        "busybox",
-        "ping",
-        "-c",
-        "1",
-        "-W",
-        "1",
-        "-s",
-        "5000",
-        &client.v4().to_string(),
-    ]
-    .map(str::to_owned);
+    let udp = ["busybox", "ping", "-c", "1", "-W", "1", "-s", "5000", &client.v4().to_string()].map(str::to_owned);
     let said = crate::world::exec(&server.netns, &udp.each_ref().map(String::as_str));
     assert!(said.contains("0 packets received"), "{said}");
 }
@@ -222,9 +197,7 @@ async fn groups_nobody_uses_leave_the_tables() {
     let world = world!();
     let network = world.network(1).await;
     let friends = world.group(3, &[]).await;
-    let some = world
-        .group(2, &[&format!("ingress IPv4 group={}", friends.id)])
-        .await;
+    let some = world.group(2, &[&format!("ingress IPv4 group={}", friends.id)]).await;
     let guest = world.guest(&network, 5, &[&some]).await;
     let tables = || crate::world::exec(&world.name("n-000100000001"), &["nft", "list", "ruleset"]);
     let tail = |id: &str| id[id.len() - 12..].to_owned();
@@ -234,10 +207,7 @@ async fn groups_nobody_uses_leave_the_tables() {
     bare.security_groups.clear();
     world.driver.apply_port(&bare).await.unwrap();
     let left = tables();
-    assert!(
-        !left.contains(&tail(&some.id)) && !left.contains(&tail(&friends.id)),
-        "{left}"
-    );
+    assert!(!left.contains(&tail(&some.id)) && !left.contains(&tail(&friends.id)), "{left}");
     world.driver.apply_port(&guest.spec).await.unwrap();
     assert!(tables().contains(&format!("gi_{}", tail(&some.id))));
 }

@@ -8,12 +8,7 @@ use crate::{
 };
 
 async fn host(address: &str) -> Result<World, String> {
-    World::with(Config {
-        underlay: Some(address.parse().unwrap()),
-        dns_upstreams: Vec::new(),
-        ..Config::default()
-    })
-    .await
+    World::with(Config { underlay: Some(address.parse().unwrap()), dns_upstreams: Vec::new(), ..Config::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,9 +18,7 @@ async fn one_network_over_two_hosts() {
         (Err(why), _) | (_, Err(why)) => return eprintln!("skipped: {why}"),
     };
     let (da, db) = (a.dataplane(), b.dataplane());
-    ip(&format!(
-        "link add under netns {da} type veth peer name under netns {db}"
-    ));
+    ip(&format!("link add under netns {da} type veth peer name under netns {db}"));
     for (netns, address) in [(&da, "192.0.2.1"), (&db, "192.0.2.2")] {
         ip(&format!("-n {netns} addr add {address}/24 dev under"));
         ip(&format!("-n {netns} link set under up"));
@@ -44,12 +37,7 @@ async fn one_network_over_two_hosts() {
         networks.push(network);
     }
     let open = a.group(1, &EVERYTHING).await;
-    let some = b
-        .group(
-            2,
-            &["ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=1"],
-        )
-        .await;
+    let some = b.group(2, &["ingress IPv4 proto=6 min=22 max=22", "ingress IPv4 proto=1"]).await;
     let left = a.guest(&networks[0], 5, &[&open]).await;
     let right = b.guest(&networks[1], 6, &[&some]).await;
     serve_tcp(&right.netns, 22);
@@ -60,22 +48,13 @@ async fn one_network_over_two_hosts() {
     // Every host answers its own guests: the service address is on both, and nobody hears two answers.
     ping_passes(&left.netns, "10.0.1.2".parse().unwrap());
     ping_passes(&right.netns, "10.0.1.2".parse().unwrap());
-    let twice = exec(
-        &left.netns,
-        &[
-            "busybox", "arping", "-c", "1", "-w", "1", "-I", "eth0", "10.0.1.2",
-        ],
-    );
+    let twice = exec(&left.netns, &["busybox", "arping", "-c", "1", "-w", "1", "-I", "eth0", "10.0.1.2"]);
     assert_eq!(twice.matches("reply from").count(), 1, "{twice}");
 
     // Forwarding entries follow the specification.
     let inside = a.name("n-000100000001");
     let entries = || exec(&inside, &["bridge", "fdb", "show", "dev", "vx0"]);
-    assert!(
-        entries().contains("fa:16:3e:00:01:06 dst 192.0.2.2"),
-        "{}",
-        entries()
-    );
+    assert!(entries().contains("fa:16:3e:00:01:06 dst 192.0.2.2"), "{}", entries());
     networks[0].peers.clear();
     a.driver.apply_network(&networks[0]).await.unwrap();
     assert!(!entries().contains("192.0.2.2"), "{}", entries());
@@ -84,9 +63,6 @@ async fn one_network_over_two_hosts() {
     // A new driver with another idea of the tunnel.
     networks[1].vni = Some(78);
     b.driver.apply_network(&networks[1]).await.unwrap();
-    let link = exec(
-        &b.name("n-000100000001"),
-        &["ip", "-d", "link", "show", "vx0"],
-    );
+    let link = exec(&b.name("n-000100000001"), &["ip", "-d", "link", "show", "vx0"]);
     assert!(link.contains("vxlan id 78"), "{link}");
 }

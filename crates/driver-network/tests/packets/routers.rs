@@ -20,12 +20,7 @@ pub fn address(text: &str) -> IpAddr {
 
 /// The outside: 203.0.113.0/24, the host itself at .1, which routes back nothing.
 pub async fn outside(world: &World) {
-    let spec = ExternalSpec {
-        physical: PHYSICAL.into(),
-        device: None,
-        host_addresses: vec!["203.0.113.1/24".parse().unwrap()],
-        mtu: 1500,
-    };
+    let spec = ExternalSpec { physical: PHYSICAL.into(), device: None, host_addresses: vec!["203.0.113.1/24".parse().unwrap()], mtu: 1500 };
     world.driver.apply_external(&spec).await.unwrap();
 }
 
@@ -59,10 +54,7 @@ pub fn router(n: u32, interfaces: Vec<RouterInterface>) -> RouterSpec {
 }
 
 fn floating(outer: &str, inner: &str) -> FloatingIp {
-    FloatingIp {
-        floating: outer.parse().unwrap(),
-        fixed: inner.parse().unwrap(),
-    }
+    FloatingIp { floating: outer.parse().unwrap(), fixed: inner.parse().unwrap() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,22 +71,15 @@ async fn equal_ranges_with_floating_addresses_at_the_same_time() {
         let guest = world.guest(&network, 5, &[&open]).await;
         let plain = world.guest(&network, 6, &[&open]).await;
         let mut spec = router(n, vec![interface(&network, n, &["172.16.0.1/24"])]);
-        spec.floating_ips
-            .push(floating(&format!("203.0.113.5{n}"), "172.16.0.5"));
+        spec.floating_ips.push(floating(&format!("203.0.113.5{n}"), "172.16.0.5"));
         world.driver.apply_router(&spec).await.unwrap();
         serve_tcp(&guest.netns, 22);
         guests.push((n, guest, plain, spec));
     }
     for (n, guest, plain, _) in &guests {
         // Outward: with the floating address, and hidden behind the router's.
-        assert_eq!(
-            udp_passes(&guest.netns, (address("203.0.113.1"), 7)),
-            format!("203.0.113.5{n}")
-        );
-        assert_eq!(
-            udp_passes(&plain.netns, (address("203.0.113.1"), 7)),
-            format!("203.0.113.1{n}")
-        );
+        assert_eq!(udp_passes(&guest.netns, (address("203.0.113.1"), 7)), format!("203.0.113.5{n}"));
+        assert_eq!(udp_passes(&plain.netns, (address("203.0.113.1"), 7)), format!("203.0.113.1{n}"));
         tcp_passes(&out, (address(&format!("203.0.113.5{n}")), 22));
         // To one's own floating neighbour from inside.
         tcp_passes(&plain.netns, (address(&format!("203.0.113.5{n}")), 22));
@@ -111,14 +96,10 @@ async fn equal_ranges_with_floating_addresses_at_the_same_time() {
     assert!(is_cut(&mut first));
     assert!(still_carries(&mut second));
     tcp_blocked(&out, (address("203.0.113.51"), 22));
-    assert_eq!(
-        udp_passes(&guests[0].1.netns, (address("203.0.113.1"), 7)),
-        "203.0.113.11"
-    );
+    assert_eq!(udp_passes(&guests[0].1.netns, (address("203.0.113.1"), 7)), "203.0.113.11");
 
     // Moved to the other guest of the same network.
-    spec.floating_ips
-        .push(floating("203.0.113.51", "172.16.0.6"));
+    spec.floating_ips.push(floating("203.0.113.51", "172.16.0.6"));
     world.driver.apply_router(&spec).await.unwrap();
     serve_tcp(&guests[0].2.netns, 22);
     tcp_passes(&out, (address("203.0.113.51"), 22));
@@ -140,13 +121,8 @@ async fn between_networks_and_by_static_routes() {
     let (one, two) = (world.network(1).await, world.network(2).await);
     let a = world.guest(&one, 5, &[&open]).await;
     let b = world.guest(&two, 5, &[&open]).await;
-    let mut spec = router(
-        1,
-        vec![
-            interface(&one, 1, &["10.0.1.1/24", "2001:db8:1::1/64"]),
-            interface(&two, 2, &["10.0.2.1/24", "2001:db8:2::1/64"]),
-        ],
-    );
+    let mut spec =
+        router(1, vec![interface(&one, 1, &["10.0.1.1/24", "2001:db8:1::1/64"]), interface(&two, 2, &["10.0.2.1/24", "2001:db8:2::1/64"])]);
     world.driver.apply_router(&spec).await.unwrap();
     ping_passes(&a.netns, b.v4());
     // The sender is seen as it is between one's own networks.
@@ -156,21 +132,12 @@ async fn between_networks_and_by_static_routes() {
     // Something behind guest b, which only a static route leads to.
     ip(&format!("-n {} addr add 192.168.99.1/32 dev lo", b.netns));
     let mut forwarding = b.spec.clone();
-    forwarding.allowed_address_pairs.push(AddressPair {
-        mac: None,
-        address: "192.168.99.0/24".parse().unwrap(),
-    });
+    forwarding.allowed_address_pairs.push(AddressPair { mac: None, address: "192.168.99.0/24".parse().unwrap() });
     world.driver.apply_port(&forwarding).await.unwrap();
     ping_blocked(&a.netns, address("192.168.99.1"));
-    spec.routes.push(Route {
-        destination: "192.168.99.0/24".parse().unwrap(),
-        nexthop: b.v4(),
-    });
+    spec.routes.push(Route { destination: "192.168.99.0/24".parse().unwrap(), nexthop: b.v4() });
     // One that cannot be: everything else must still be done.
-    spec.routes.push(Route {
-        destination: "192.168.98.0/24".parse().unwrap(),
-        nexthop: address("198.51.100.1"),
-    });
+    spec.routes.push(Route { destination: "192.168.98.0/24".parse().unwrap(), nexthop: address("198.51.100.1") });
     world.driver.apply_router(&spec).await.unwrap();
     ping_passes(&a.netns, address("192.168.99.1"));
     spec.routes.clear();
@@ -190,19 +157,12 @@ async fn ipv6_between_networks_by_advertised_routers() {
     outside(&world).await;
     let open = world.group(1, &EVERYTHING).await;
     let (one, two) = (world.network(1).await, world.network(2).await);
-    let spec = router(
-        1,
-        vec![
-            interface(&one, 1, &["2001:db8:1::1/64"]),
-            interface(&two, 2, &["2001:db8:2::1/64"]),
-        ],
-    );
+    let spec = router(1, vec![interface(&one, 1, &["2001:db8:1::1/64"]), interface(&two, 2, &["2001:db8:2::1/64"])]);
     world.driver.apply_router(&spec).await.unwrap();
     let a = world.guest(&one, 5, &[&open]).await;
     let b = world.guest(&two, 5, &[&open]).await;
     let until = Instant::now() + Duration::from_secs(20);
-    let routed =
-        |netns: &str| exec(netns, &["ip", "-6", "route", "show", "default"]).contains("via fe80::");
+    let routed = |netns: &str| exec(netns, &["ip", "-6", "route", "show", "default"]).contains("via fe80::");
     while Instant::now() < until && !(routed(&a.netns) && routed(&b.netns)) {
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -61,15 +61,12 @@ pub fn serve_udp(netns: &str, port: u16) {
 }
 
 fn connect(netns: &str, to: (IpAddr, u16), wait: Duration) -> Option<TcpStream> {
-    within(netns, || {
-        TcpStream::connect_timeout(&SocketAddr::from(to), wait).ok()
-    })
+    within(netns, || TcpStream::connect_timeout(&SocketAddr::from(to), wait).ok())
 }
 
 /// An open connection that has carried data.
 pub fn connected(netns: &str, to: (IpAddr, u16)) -> TcpStream {
-    let mut stream =
-        connect(netns, to, PATIENCE).unwrap_or_else(|| panic!("{netns} cannot reach {to:?}"));
+    let mut stream = connect(netns, to, PATIENCE).unwrap_or_else(|| panic!("{netns} cannot reach {to:?}"));
     assert!(alive(&mut stream, PATIENCE), "no echo from {to:?}");
     stream
 }
@@ -98,30 +95,18 @@ pub fn is_cut(stream: &mut TcpStream) -> bool {
 
 #[track_caller]
 pub fn tcp_passes(netns: &str, to: (IpAddr, u16)) {
-    assert!(
-        connect(netns, to, PATIENCE).is_some(),
-        "TCP {netns} -> {to:?} does not pass"
-    );
+    assert!(connect(netns, to, PATIENCE).is_some(), "TCP {netns} -> {to:?} does not pass");
 }
 
 #[track_caller]
 pub fn tcp_blocked(netns: &str, to: (IpAddr, u16)) {
-    assert!(
-        connect(netns, to, SILENCE).is_none(),
-        "TCP {netns} -> {to:?} passes"
-    );
+    assert!(connect(netns, to, SILENCE).is_none(), "TCP {netns} -> {to:?} passes");
 }
 
 /// What the other side says where it is asked from; `None` when no answer comes.
 fn ask_udp(netns: &str, to: (IpAddr, u16), wait: Duration) -> Option<String> {
     within(netns, || {
-        let any: SocketAddr = if to.0.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
-        }
-        .parse()
-        .unwrap();
+        let any: SocketAddr = if to.0.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
         let socket = UdpSocket::bind(any).unwrap();
         socket.set_read_timeout(Some(wait.min(SILENCE))).unwrap();
         let until = Instant::now() + wait;
@@ -145,35 +130,17 @@ pub fn udp_passes(netns: &str, to: (IpAddr, u16)) -> String {
 
 #[track_caller]
 pub fn udp_blocked(netns: &str, to: (IpAddr, u16)) {
-    assert_eq!(
-        ask_udp(netns, to, SILENCE),
-        None,
-        "UDP {netns} -> {to:?} passes"
-    );
+    assert_eq!(ask_udp(netns, to, SILENCE), None, "UDP {netns} -> {to:?} passes");
 }
 
 fn ping(netns: &str, to: IpAddr, seconds: u32) -> bool {
-    let text = crate::world::exec(
-        netns,
-        &[
-            "busybox",
-            "ping",
-            "-c",
-            "1",
-            "-W",
-            &seconds.to_string(),
-            &to.to_string(),
-        ],
-    );
+    let text = crate::world::exec(netns, &["busybox", "ping", "-c", "1", "-W", &seconds.to_string(), &to.to_string()]);
     text.contains("1 packets received")
 }
 
 #[track_caller]
 pub fn ping_passes(netns: &str, to: IpAddr) {
-    assert!(
-        (0..3).any(|_| ping(netns, to, 1)),
-        "ping {netns} -> {to} does not pass"
-    );
+    assert!((0..3).any(|_| ping(netns, to, 1)), "ping {netns} -> {to} does not pass");
 }
 
 #[track_caller]
@@ -208,21 +175,14 @@ pub fn raw(netns: &str, device: &str) -> OwnedFd {
             socket2::SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as u32)
         };
         socket.bind(&address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(100)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         socket
     });
     socket.into()
 }
 
 pub fn send_raw(socket: &OwnedFd, frame: &[u8]) {
-    nix::sys::socket::send(
-        socket.as_raw_fd(),
-        frame,
-        nix::sys::socket::MsgFlags::empty(),
-    )
-    .unwrap();
+    nix::sys::socket::send(socket.as_raw_fd(), frame, nix::sys::socket::MsgFlags::empty()).unwrap();
 }
 
 /// Whether a frame that ends in `marker` arrives.
@@ -230,11 +190,7 @@ pub fn arrives(socket: &OwnedFd, marker: &[u8]) -> bool {
     let until = Instant::now() + SILENCE;
     let mut buffer = [0; 2048];
     while Instant::now() < until {
-        let got = nix::sys::socket::recv(
-            socket.as_raw_fd(),
-            &mut buffer,
-            nix::sys::socket::MsgFlags::empty(),
-        );
+        let got = nix::sys::socket::recv(socket.as_raw_fd(), &mut buffer, nix::sys::socket::MsgFlags::empty());
         if let Ok(n) = got
             && buffer[..n].windows(marker.len()).any(|w| w == marker)
         {

@@ -94,34 +94,19 @@ pub fn mac(n: u32) -> Mac {
 }
 
 pub fn ip(command: &str) {
-    let output = Command::new("ip")
-        .args(command.split_whitespace())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "ip {command}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("ip").args(command.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// In a namespace, waiting for the end; standard output.
 pub fn exec(netns: &str, command: &[&str]) -> String {
-    let output = Command::new("ip")
-        .args(["netns", "exec", netns])
-        .args(command)
-        .output()
-        .unwrap();
+    let output = Command::new("ip").args(["netns", "exec", netns]).args(command).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 impl World {
     pub async fn open() -> Result<Self, String> {
-        Self::with(Config {
-            dns_upstreams: Vec::new(),
-            ..Config::default()
-        })
-        .await
+        Self::with(Config { dns_upstreams: Vec::new(), ..Config::default() }).await
     }
 
     pub async fn with(config: Config) -> Result<Self, String> {
@@ -129,27 +114,15 @@ impl World {
             return Err(why);
         }
         let prefix = prefix();
-        let config = Config {
-            dataplane_netns: Some(format!("{prefix}-d")),
-            prefix,
-            ..config
-        };
+        let config = Config { dataplane_netns: Some(format!("{prefix}-d")), prefix, ..config };
         let metadata = Arc::new(Metadata::default());
-        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone())))
-            .await
-            .unwrap();
-        Ok(Self {
-            driver,
-            config,
-            metadata,
-        })
+        let driver = Driver::open(config.clone(), Arc::new(Owner(metadata.clone()))).await.unwrap();
+        Ok(Self { driver, config, metadata })
     }
 
     /// As after a crash: a new driver that knows nothing.
     pub async fn reopen(&mut self) {
-        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone())))
-            .await
-            .unwrap();
+        self.driver = Driver::open(self.config.clone(), Arc::new(Owner(self.metadata.clone()))).await.unwrap();
     }
 
     pub fn name(&self, what: &str) -> String {
@@ -209,10 +182,7 @@ impl World {
             admin_state_up: true,
             hostname: Some(format!("guest{host}")),
             extra_dhcp_opts: vec![],
-            attach: Attach::Veth {
-                netns: netns.clone(),
-                device: "eth0".into(),
-            },
+            attach: Attach::Veth { netns: netns.clone(), device: "eth0".into() },
         };
         assert!(self.driver.open_port(&spec).await.unwrap().is_none());
         Guest { netns, spec }
@@ -260,12 +230,7 @@ pub fn network_spec(n: u32, range: &str) -> NetworkSpec {
 
 /// Rules as `ingress IPv4 proto=6 min=22 max=22 prefix=… group=…`.
 pub fn group_spec(n: u32, rules: &[&str]) -> GroupSpec {
-    GroupSpec {
-        id: id(0x00f0_0000 + n),
-        stateful: true,
-        rules: rules.iter().map(|text| rule(text)).collect(),
-        members: vec![],
-    }
+    GroupSpec { id: id(0x00f0_0000 + n), stateful: true, rules: rules.iter().map(|text| rule(text)).collect(), members: vec![] }
 }
 
 pub fn rule(text: &str) -> Rule {
@@ -304,10 +269,7 @@ impl Guest {
         for (fixed, subnet) in self.spec.fixed_ips.iter().zip(&network.subnets) {
             let net = subnet.cidr.prefix_len();
             let nodad = if fixed.address.is_ipv6() { "nodad" } else { "" };
-            ip(&format!(
-                "-n {netns} addr replace {}/{net} dev eth0 {nodad}",
-                fixed.address
-            ));
+            ip(&format!("-n {netns} addr replace {}/{net} dev eth0 {nodad}", fixed.address));
             if let Some(IpAddr::V4(gateway)) = subnet.gateway {
                 ip(&format!("-n {netns} route add default via {gateway}"));
             }

@@ -217,12 +217,17 @@ impl Shared {
         if !matches!(quit, Ok(Ok(_))) && self.status.borrow().state != RunState::Exited {
             self.process.kill();
         }
+        self.make_sure(PATIENCE);
+    }
+
+    /// Kills the process if it has not ended by itself after `patience`.
+    pub fn make_sure(self: &Arc<Self>, patience: Duration) {
         let shared = self.clone();
         tokio::spawn(async move {
             let mut status = shared.status.subscribe();
             let gone = status.wait_for(|s| s.state == RunState::Exited);
-            if tokio::time::timeout(PATIENCE, gone).await.is_err() {
-                tracing::warn!(server = %shared.id, "QEMU does not quit; killed");
+            if tokio::time::timeout(patience, gone).await.is_err() {
+                tracing::warn!(server = %shared.id, "QEMU does not end; killed");
                 shared.process.kill();
             }
         });

@@ -14,29 +14,31 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(500);
 /// After the process is gone, its last words may still be on their way through the socket.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(shared: Arc<Shared>, mut events: Receiver<QmpEvent>) {
-    resync(&shared).await;
+    let mut connected = resync(&shared, &mut events).await;
     let mut trim = tokio::time::interval(TRIM_EVERY);
     let ended = loop {
+        if !connected {
+            tokio::select! {
+                ended = shared.process.wait() => break ended,
+                fresh = reconnect(&shared) => events = fresh,
+            }
+            connected = true;
+        }
         tokio::select! {
             biased;
             event = events.recv() => match event {
-                Ok(event) if event.name == CLOSED => tokio::select! {
-                    ended = shared.process.wait() => break ended,
-                    fresh = reconnect(&shared) => events = fresh,
-                },
+                Ok(event) if event.name == CLOSED => connected = false,
                 Ok(event) => apply(&shared, &event).await,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(server = %shared.id, missed, "QEMU floods events; asking for its state instead");
-                    resync(&shared).await;
+                    connected = resync(&shared, &mut events).await;
                 }
-                Err(RecvError::Closed) => tokio::select! {
-                    ended = shared.process.wait() => break ended,
-                    fresh = reconnect(&shared) => events = fresh,
-                },
+                Err(RecvError::Closed) => connected = false,
             },
             ended = shared.process.wait() => break ended,
             _ = trim.tick() => trim_console(&shared),
@@ -66,10 +68,11 @@ async fn reconnect(shared: &Arc<Shared>) -> Receiver<QmpEvent> {
         tokio::time::sleep(pause).await;
         match Qmp::connect(&shared.dir.qmp_socket(), Duration::from_secs(5)).await {
             Ok(qmp) => {
-                let events = qmp.events();
+                let mut events = qmp.events();
                 *super::lock(&shared.qmp) = qmp;
-                resync(shared).await;
-                return events;
+                if resync(shared, &mut events).await {
+                    return events;
+                }
             }
             Err(error) => {
                 tracing::warn!(server = %shared.id, %error, "no connection to QEMU; trying again");
@@ -79,14 +82,24 @@ async fn reconnect(shared: &Arc<Shared>) -> Receiver<QmpEvent> {
     }
 }
 
-/// Makes the status what QEMU says it is now.
-async fn resync(shared: &Arc<Shared>) {
+/// Makes the status what QEMU says it is now. False when the connection is gone.
+async fn resync(shared: &Arc<Shared>, events: &mut Receiver<QmpEvent>) -> bool {
     let status = match shared.qmp().run("query-status").await {
         Ok(value) => value["status"].as_str().unwrap_or_default().to_owned(),
-        // the end of the connection, or of the process, is seen by the loop
-        Err(_) => return,
+        Err(error) => {
+            tracing::debug!(server = %shared.id, %error, "state not known");
+            return !shared.qmp().is_closed();
+        }
     };
+    // Events that came before the answer know more than the answer: a signal, too, leads to the state "shutdown".
+    while let Ok(event) = events.try_recv() {
+        if event.name == CLOSED {
+            return false;
+        }
+        apply(shared, &event).await;
+    }
     match status.as_str() {
+        "shutdown" if shared.intent().seen.shutdown.is_some() => {}
         "shutdown" => guest_ended(shared, "guest-shutdown").await,
         "guest-panicked" => panicked(shared).await,
         other => {
@@ -95,6 +108,7 @@ async fn resync(shared: &Arc<Shared>) {
             }
         }
     }
+    true
 }
 
 pub(crate) fn run_state(status: &str) -> Option<RunState> {
@@ -123,11 +137,16 @@ fn note(shared: &Shared, event: &QmpEvent) {
 }
 
 async fn apply(shared: &Arc<Shared>, event: &QmpEvent) {
+    tracing::debug!(server = %shared.id, event = %event.name, data = %event.data, "QEMU says");
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let flag = |name: &str| event.data.get(name).and_then(Value::as_bool).unwrap_or(false);
     match event.name.as_str() {
         "SHUTDOWN" if text("reason").starts_with("guest-") || text("reason") == "subsystem-reset" => guest_ended(shared, text("reason")).await,
-        "SHUTDOWN" => note(shared, event),
+        "SHUTDOWN" => {
+            note(shared, event);
+            // QEMU obeys a signal by itself, but was seen to wait for ever on a command of ours that came at that moment.
+            shared.make_sure(SIGNAL_PATIENCE);
+        }
         "GUEST_PANICKED" => panicked(shared).await,
         "STOP" => set_state(shared, RunState::Paused),
         "RESUME" => set_state(shared, RunState::Running),

@@ -86,8 +86,11 @@ impl TestHost {
         // SAFETY: no arguments, cannot fail.
         let root = unsafe { libc::geteuid() } == 0;
         let mut config = Config::new(self.temp.path().join("servers"));
+        if let Some(binary) = std::env::var_os("UNKAI_TEST_QEMU") {
+            config.binary = binary.into();
+        }
         config.users = root.then_some(871_000..872_000);
-        config.cgroup_parent = root.then(|| format!("unkai-test-{}", std::process::id()));
+        config.cgroup_parent = root.then(|| format!("unkai-test-{}", self.temp.path().file_name().unwrap().to_string_lossy()));
         config
     }
 
@@ -151,12 +154,21 @@ impl Drop for TestHost {
                 unsafe { libc::kill(pid, libc::SIGKILL) };
             }
         }
-        if let Some(parent) = self.config().cgroup_parent {
-            for id in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-                if let Some(id) = id.file_name().to_str().and_then(|n| n.parse().ok()) {
-                    cgroup::remove(&parent, id);
+        let Some(parent) = self.config().cgroup_parent else { return };
+        // the killed processes are gone a moment later
+        for _ in 0..100 {
+            let mut left = false;
+            for controller in ["cpu", "memory", "pids", "unified"] {
+                let root = Path::new("/sys/fs/cgroup").join(controller).join(&parent);
+                for group in std::fs::read_dir(&root).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+                    let _ = std::fs::remove_dir(group.path());
                 }
+                left |= std::fs::remove_dir(&root).is_err() && root.exists();
             }
+            if !left {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -400,7 +400,7 @@ impl Kind for Server {
     const NAME: &'static str = "server";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `host`, `unplaced`, `image`. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
+    /// Indexes: `project`, `host`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -426,6 +426,9 @@ impl Kind for Server {
         }
         for (host, class, amount) in self.charges() {
             d.tally(class, &host, amount);
+        }
+        if self.spec.launch.shelved_image.is_some() {
+            d.index("shelved", "yes");
         }
         if let Some(group) = &self.spec.wish.group {
             d.index("group", group);

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 use unkai_model::Error;
@@ -78,6 +79,8 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 }
 
 fn prepare(connection: &Connection) -> Result<(), Cause> {
+    // A process that is being replaced may need a moment to go.
+    connection.busy_timeout(Duration::from_secs(2))?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -196,5 +199,72 @@ impl Engine for Sqlite {
         self.revision = revision;
         self.doubt = None;
         Ok(revision == doubted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(revision: Revision) -> Batch {
+        Batch { revision, rows: vec![StoredRow { kind: "k".into(), id: "i".into(), revision, body: Some("{}".into()) }] }
+    }
+
+    fn in_doubt(committed: bool) -> (tempfile::TempDir, Sqlite) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engine = Sqlite::open(&dir.path().join("store.db")).unwrap();
+        engine.commit(&batch(1)).unwrap();
+        if committed {
+            engine.commit(&batch(2)).unwrap();
+        }
+        // As after a commit that failed and does not know how far it came.
+        engine.revision = 1;
+        engine.doubt = Some(2);
+        (dir, engine)
+    }
+
+    #[test]
+    fn the_file_says_how_a_commit_ended() {
+        for committed in [true, false] {
+            let (_dir, mut engine) = in_doubt(committed);
+            assert_eq!(engine.resolve().unwrap(), committed);
+            assert_eq!((engine.doubt, engine.revision), (None, if committed { 2 } else { 1 }));
+            engine.commit(&batch(3)).unwrap();
+        }
+    }
+
+    #[test]
+    fn whoever_begins_in_doubt_hears_what_was_committed() {
+        let (_dir, mut engine) = in_doubt(true);
+        assert!(matches!(engine.begin(1, true).unwrap(), News::Reload));
+        assert!(matches!(engine.begin(2, true).unwrap(), News::Nothing));
+        let (_dir, mut engine) = in_doubt(false);
+        assert!(matches!(engine.begin(1, true).unwrap(), News::Nothing));
+    }
+
+    #[test]
+    fn doubt_outlasts_a_file_that_cannot_be_opened() {
+        let (dir, mut engine) = in_doubt(true);
+        let (path, away) = (dir.path().join("store.db"), dir.path().join("away"));
+        engine.connection = None;
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(engine.resolve().is_err());
+        assert!(engine.begin(1, true).is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+        assert!(engine.resolve().unwrap());
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let engine = Sqlite::open(&path).unwrap();
+        engine.connection.as_ref().unwrap().execute("UPDATE facts SET value = 2 WHERE name = 'format'", []).unwrap();
+        drop(engine);
+        let refused = Sqlite::open(&path).err().unwrap();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("format 2"), "{cause}");
     }
 }

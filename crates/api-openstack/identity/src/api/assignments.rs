@@ -162,7 +162,7 @@ fn in_effect(cloud: &Cloud, view: &View, grant: &Assignment) -> Vec<Line> {
     let mut lines = Vec::new();
     for (actor, through) in &actors {
         for scope in &scopes {
-            for role in grants::implied(view, [grant.role.clone()]) {
+            for role in grants::without_domain_roles(view, grants::implied(view, [grant.role.clone()])) {
                 let prior = (role != grant.role).then(|| grant.role.clone());
                 let (actor, scope, through) = (actor.clone(), scope.clone(), through.clone());
                 lines.push(Line { actor, scope, through, role, prior, ..given.clone() });

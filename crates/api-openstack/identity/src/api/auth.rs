@@ -1,5 +1,7 @@
 //! What a caller may ask about tokens: is this one good, end it, where else could I go.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, header};
@@ -14,6 +16,7 @@ use crate::catalog::catalog;
 use crate::render;
 use crate::tokens::grants;
 use crate::tokens::payload::audit_text;
+use crate::tokens::session::Session;
 use crate::web::who::Service;
 use crate::web::{Answer, Params, Refusal, Who, no_content, ok};
 
@@ -34,22 +37,30 @@ fn subject(headers: &HeaderMap) -> Answer<&str> {
     headers.get("x-subject-token").and_then(|value| value.to_str().ok()).ok_or_else(|| Refusal::not_found("token", "None"))
 }
 
+/// What is not good is not there, whoever asks.
+fn good(session: Result<Arc<Session>, Error>) -> Answer<Arc<Session>> {
+    session.map_err(|error| {
+        tracing::debug!(%error, "a subject token is not good");
+        not_good()
+    })
+}
+
+pub fn not_good() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "Failed to validate token")
+}
+
 /// Answers HEAD too.
 async fn validate(State(cloud): State<Cloud>, who: Who, service: Service, method: Method, headers: HeaderMap, params: Params) -> Answer {
     let text = subject(&headers)?;
     let view = cloud.store.read().await?;
     let grace = if params.flag("allow_expired") { service.settings.expired_window } else { SignedDuration::ZERO };
-    let session = service.session(&view, text, Timestamp::now(), grace);
-    let own = session.as_ref().is_ok_and(|session| session.user.meta.id == who.user.meta.id);
+    let session = good(service.session(&view, text, Timestamp::now(), grace))?;
+    let own = session.user.meta.id == who.user.meta.id;
     let action = if method == Method::HEAD { "check_token" } else { "validate_token" };
     who.allow(action, who.reads_all() || who.has("service") || own)?;
-    let session = session.map_err(|error| {
-        tracing::debug!(%error, "a subject token is not good");
-        Refusal::new(StatusCode::NOT_FOUND, "Failed to validate token")
-    })?;
     let limited = session.app_credential.as_ref().is_some_and(|credential| !credential.access_rules.is_empty());
     if limited && !headers.contains_key("openstack-identity-access-rules") {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "Failed to validate token"));
+        return Err(not_good());
     }
     let body = render::token_bytes(&view, &session, !params.has("nocatalog"));
     Ok(token_answer(StatusCode::OK, text, body))
@@ -68,10 +79,8 @@ pub fn token_answer(status: StatusCode, token: &str, body: bytes::Bytes) -> Resp
 async fn revoke(State(cloud): State<Cloud>, who: Who, service: Service, headers: HeaderMap) -> Answer {
     let text = subject(&headers)?;
     let view = cloud.store.read().await?;
-    let session = service.session(&view, text, Timestamp::now(), SignedDuration::ZERO);
-    let own = session.as_ref().is_ok_and(|session| session.user.meta.id == who.user.meta.id);
-    who.allow("revoke_token", who.is_admin() || own)?;
-    let session = session.map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Failed to validate token"))?;
+    let session = good(service.session(&view, text, Timestamp::now(), SignedDuration::ZERO))?;
+    who.allow("revoke_token", who.is_admin() || session.user.meta.id == who.user.meta.id)?;
     let (audit, expires) = (audit_text(&session.token.audit), session.token.expires);
     cloud.store.transact(move |tx| revoke_one(tx, &audit, expires)).await?;
     Ok(no_content())

@@ -14,7 +14,7 @@ use unkai_model::identity::{AppCredential, Project, Scope, User};
 use unkai_openstack::{Cloud, Routes};
 use unkai_store::View;
 
-use super::auth::token_answer;
+use super::auth::{not_good, token_answer};
 use crate::Identity;
 use crate::render;
 use crate::tokens::grants;
@@ -235,9 +235,7 @@ async fn by_password(service: &Identity, view: &View, payload: &Map<String, Valu
 
 fn by_token(service: &Identity, view: &View, payload: &Map<String, Value>, request: &Request<'_>, proof: &mut Proof) -> Answer<Id<User>> {
     let token = text(payload, "id").ok_or_else(|| Refusal::missing("id", "token"))?;
-    let session = service
-        .session(view, token, Timestamp::now(), SignedDuration::ZERO)
-        .map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Failed to validate token"))?;
+    let session = service.session(view, token, Timestamp::now(), SignedDuration::ZERO).map_err(|_| not_good())?;
     may_exchange(&session, request)?;
     proof.methods.extend(session.token.methods.iter().copied());
     proof.expires = Some(session.token.expires);

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 use unkai_imagefile::DiskFormat;
-use unkai_model::image::{Content, Image, ImageState, ImageTask};
+use unkai_model::image::{ContainerFormat, Content, Image, ImageSpec, ImageState, ImageTask};
 use unkai_model::{Error, Id};
 use unkai_store::{Store, Tx};
 
@@ -78,7 +78,7 @@ impl Images {
         let mut receiving = Receiving::new(self.clone(), image.meta.id.clone(), attempt, image.status.state);
         let files = self.files.clone();
         let name = format!("{}.{attempt}", image.meta.id);
-        let format = image.spec.disk_format.map(judged_as);
+        let format = judged_as(&image.spec);
         let opened = tokio::task::spawn_blocking(move || files.begin_upload(&name, format)).await;
         let upload = opened.unwrap_or_else(|e| Err(BytesError::Io { context: "opening an image file".into(), source: e.into() }));
         match upload {
@@ -162,7 +162,17 @@ fn is_staged(image: &Image) -> bool {
     image.status.state == ImageState::Uploading && complete
 }
 
-fn judged_as(format: unkai_model::image::DiskFormat) -> DiskFormat {
+/// What the bytes have to be. Those of an archive (`ova`, `docker`, `compressed`) are not the disk itself: they are kept as they are, and
+/// the hosts, which judge every image again before they use it, will not start from them.
+fn judged_as(spec: &ImageSpec) -> Option<DiskFormat> {
+    use ContainerFormat::{Aki, Ami, Ari, Bare};
+    match spec.container_format {
+        None | Some(Bare | Ami | Ari | Aki) => spec.disk_format.map(same_format),
+        Some(_) => None,
+    }
+}
+
+fn same_format(format: unkai_model::image::DiskFormat) -> DiskFormat {
     format.as_str().parse().expect("both lists hold the same names; a test keeps it")
 }
 
@@ -173,7 +183,7 @@ mod tests {
     #[test]
     fn every_declared_format_can_be_judged() {
         for format in unkai_model::image::DiskFormat::ALL {
-            assert_eq!(judged_as(*format).as_str(), format.as_str());
+            assert_eq!(same_format(*format).as_str(), format.as_str());
         }
     }
 }

@@ -18,11 +18,11 @@ use crate::{access, json, quota};
 
 /// What was asked for, checked.
 #[derive(Debug, Clone)]
-struct Wanted {
-    id: Option<Id<Image>>,
-    name: String,
-    owner: Option<String>,
-    spec: ImageSpec,
+pub struct Wanted {
+    pub id: Option<Id<Image>>,
+    pub name: String,
+    pub owner: Option<String>,
+    pub spec: ImageSpec,
 }
 
 pub async fn create(caller: Caller, State(cloud): State<Cloud>, Extension(settings): Extension<Settings>, body: Bytes) -> Result<Response> {
@@ -47,7 +47,7 @@ pub async fn create(caller: Caller, State(cloud): State<Cloud>, Extension(settin
 }
 
 /// Everything is checked before anything is set, in the order of the original: names, then values.
-fn read(caller: &CallerName, body: &Map<String, Value>) -> Result<Wanted> {
+pub fn read(caller: &CallerName, body: &Map<String, Value>) -> Result<Wanted> {
     for (name, value) in body {
         if !fields::is_base(name) && name.chars().count() > 255 {
             return Err(ApiError::bad_request("Custom property should not be greater than 255 characters."));

@@ -164,7 +164,8 @@ fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
     match name {
         "name" => image.meta.name = value.as_str().unwrap_or_default().to_owned(),
         "owner" => image.meta.project = value.as_str().map(Id::new),
-        "disk_format" | "container_format" if !matches!(image.status.state, ImageState::Queued | ImageState::Importing) => {
+        // The bytes are judged by what was declared when they began to arrive.
+        "disk_format" | "container_format" if image.status.state != ImageState::Queued => {
             return Err(ApiError::forbidden(format!("Attribute {name} can be only replaced for a queued image.")));
         }
         _ if !fields::is_base(name) && name.chars().count() > 255 => {

@@ -55,7 +55,7 @@ fn start(
     access::change(caller, &image, "modify_image")?;
     quota::limit_bytes(tx, image.meta.project.as_ref())?;
     let input = json!({ "image_id": id, "import_req": body, "backend": [null] });
-    let task = insert_task(tx, caller, &image, request, input)?;
+    let task = insert_task(tx, TaskOf { caller, image: &image, request, action: "api_image_import" }, input)?.meta.id.clone();
     let image = match method {
         Method::Direct => import_staged(tx, &image, &task)?,
         Method::Download(_) => tx.update(&id, |image| image.begin(ImageState::Importing).map(drop).map_err(ApiError::from))?,
@@ -80,21 +80,29 @@ fn check_state(image: &Image, method: &Method) -> Result<()> {
     Ok(())
 }
 
-pub fn insert_task(tx: &mut Tx, caller: &CallerName, image: &Image, request: &str, input: Value) -> Result<Id<ImageTask>> {
+/// Whose task it is and about what.
+pub struct TaskOf<'a> {
+    pub caller: &'a CallerName,
+    pub image: &'a Image,
+    pub request: &'a str,
+    pub action: &'a str,
+}
+
+pub fn insert_task(tx: &mut Tx, of: TaskOf, input: Value) -> Result<Arc<ImageTask>> {
     let mut meta = Meta::new(tx.new_id::<ImageTask>());
-    meta.project = caller.project.clone();
+    meta.project = of.caller.project.clone();
     let task = ImageTask {
         meta,
-        image: image.meta.id.clone(),
-        user: caller.user.clone(),
-        request: request.to_owned(),
-        action: "api_image_import".into(),
+        image: of.image.meta.id.clone(),
+        user: of.caller.user.clone(),
+        request: of.request.to_owned(),
+        action: of.action.to_owned(),
         input,
         state: TaskState::Processing,
         message: String::new(),
         expires: None,
     };
-    Ok(tx.insert(task)?.meta.id.clone())
+    Ok(tx.insert(task)?)
 }
 
 /// What was judged when it was staged decides: the image is active, or queued again.

@@ -41,14 +41,18 @@ pub async fn show(caller: Caller, State(cloud): State<Cloud>, Path(id): Path<Str
     let view = cloud.store.read().await?;
     let task = view.get::<ImageTask>(&Id::new(id.as_str()));
     let task = task.ok_or_else(|| ApiError::not_found(format!("Failed to find task {id}")))?;
-    let mut body = short(&task);
-    body["input"] = task.input.clone();
-    body["result"] = result(&task);
-    body["message"] = json!(task.message);
-    Ok(Json(body))
+    Ok(Json(detail(&task)))
 }
 
-fn require_admin(caller: &Caller) -> Result<()> {
+pub fn detail(task: &ImageTask) -> Value {
+    let mut body = short(task);
+    body["input"] = task.input.clone();
+    body["result"] = result(task);
+    body["message"] = json!(task.message);
+    body
+}
+
+pub fn require_admin(caller: &Caller) -> Result<()> {
     if caller.is_admin() { Ok(()) } else { Err(ApiError::policy("tasks_api_access")) }
 }
 

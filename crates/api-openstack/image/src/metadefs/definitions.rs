@@ -118,7 +118,7 @@ pub fn timed(mut body: Map<String, Value>, definition: &Definition) -> Map<Strin
 }
 
 /// Newest first.
-pub fn newest<'a>(all: &'a BTreeMap<String, Definition>) -> Vec<(&'a String, &'a Definition)> {
+pub fn newest(all: &BTreeMap<String, Definition>) -> Vec<(&String, &Definition)> {
     let mut list: Vec<_> = all.iter().collect();
     list.sort_by_key(|(_, definition)| std::cmp::Reverse(definition.created));
     list

@@ -99,6 +99,28 @@ async fn hostile_content_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn archives_are_kept_as_they_are() {
+    let f = fixture();
+    let image = f.active(json!({ "disk_format": "vmdk", "container_format": "ova" }), b"an archive").await;
+    assert_eq!(f.show(&image).await["virtual_size"], json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_declared_stays_while_bytes_arrive() {
+    let f = fixture();
+    let image = id(&f.queued(json!({ "disk_format": "qcow2" })).await);
+    let wanted = Id::<Image>::new(image.as_str());
+    let change = json!([{ "op": "replace", "path": "/disk_format", "value": "raw" }]);
+    for state in [ImageState::Saving, ImageState::Uploading, ImageState::Importing] {
+        let receiving = f.images.receive(&wanted, state, |_, _| Ok::<_, BytesError>(())).await.unwrap();
+        assert_eq!(f.patch(&f.member, &image, change.clone()).await.status, 403, "{state}");
+        drop(receiving);
+        eventually("the image is queued", async || f.show(&image).await["status"] == "queued").await;
+    }
+    assert_eq!(f.patch(&f.member, &image, change).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_much_is_refused_announced_or_not() {
     let limits = FileLimits { max_size: 1000, ..FileLimits::default() };
     let f = fixture_with(Settings::new(Choices { limits, ..Choices::default() }));

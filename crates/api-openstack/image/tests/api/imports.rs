@@ -94,3 +94,24 @@ async fn without_a_list_nothing_is_downloaded() {
     assert_eq!(import(&f, &image, json!({ "name": "web-download", "uri": "http://127.0.0.1:1/x" })).await, 400);
     assert_eq!(f.member.get("/v2/info/import").await.body["import-methods"]["value"], json!(["glance-direct"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administrators_import_by_a_task() {
+    let web = web().await;
+    let download_from = vec![Origin::parse(&web).unwrap()];
+    let f = fixture_with(Settings::new(Choices { download_from, ..Choices::default() }));
+    let body = |from: &str, format: &str| {
+        let properties = json!({ "name": "by task", "disk_format": "raw", "container_format": "bare", "visibility": "public" });
+        json!({ "type": "import", "input": { "import_from": from, "import_from_format": format, "image_properties": properties } })
+    };
+    assert_eq!(f.member.call("POST", "/v2/tasks", body(&format!("{web}/image"), "raw")).await.status, 403);
+    assert_eq!(f.admin.call("POST", "/v2/tasks", body("http://nowhere.test/x", "raw")).await.status, 400);
+    assert_eq!(f.admin.call("POST", "/v2/tasks", body(&format!("{web}/image"), "qcow2")).await.status, 400);
+    assert_eq!(f.admin.call("POST", "/v2/tasks", json!({ "type": "export", "input": {} })).await.status, 400);
+    let made = f.admin.call("POST", "/v2/tasks", body(&format!("{web}/image"), "raw")).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("/v2/tasks/{}", made.body["id"].as_str().unwrap());
+    eventually("the task ends", async || f.admin.get(&path).await.body["status"] == "success").await;
+    let image = f.admin.get(&path).await.body["result"]["image_id"].as_str().unwrap().to_owned();
+    assert_eq!(f.show(&image).await["status"], "active");
+}

@@ -56,10 +56,7 @@ mod tests {
         }
         .encode();
         let request = parse(&frame).unwrap();
-        assert_eq!(
-            (request.source_mac, request.payload),
-            (client, &b"hello"[..])
-        );
+        assert_eq!((request.source_mac, request.payload), (client, &b"hello"[..]));
         for cut in 0..frame.len() {
             assert_eq!(parse(&frame[..cut]), None, "{cut}");
         }

@@ -53,12 +53,7 @@ impl Message {
             BOOT_REPLY => true,
             _ => return None,
         };
-        let address = |at: usize| {
-            bytes
-                .get(at..)?
-                .first_chunk::<4>()
-                .map(|a| Ipv4Addr::from(*a))
-        };
+        let address = |at: usize| bytes.get(at..)?.first_chunk::<4>().map(|a| Ipv4Addr::from(*a));
         Some(Self {
             reply,
             transaction: *bytes.get(4..)?.first_chunk()?,
@@ -88,10 +83,7 @@ impl Message {
         bytes.resize(236, 0);
         bytes.extend(COOKIE);
         let first = self.options.get_key_value(&MESSAGE_TYPE);
-        let others = self
-            .options
-            .iter()
-            .filter(|(number, _)| **number != MESSAGE_TYPE);
+        let others = self.options.iter().filter(|(number, _)| **number != MESSAGE_TYPE);
         for (number, value) in first.into_iter().chain(others) {
             encode_option(&mut bytes, *number, value);
         }

@@ -30,11 +30,7 @@ pub async fn start(netns: &Netns, snapshot: Shared) -> Result<Task> {
 async fn serve(socket: AsyncFd<OwnedFd>, snapshot: Shared) {
     let mut buffer = vec![0; 2048];
     loop {
-        let received = socket
-            .async_io(tokio::io::Interest::READABLE, |s| {
-                packet::receive(s, &mut buffer)
-            })
-            .await;
+        let received = socket.async_io(tokio::io::Interest::READABLE, |s| packet::receive(s, &mut buffer)).await;
         let frame = match received {
             Ok(n) => &buffer[..n],
             Err(e) if gone(&e) => return,
@@ -51,8 +47,5 @@ async fn serve(socket: AsyncFd<OwnedFd>, snapshot: Shared) {
 
 /// The bridge was deleted. (A bridge that is down only reports once and goes on.)
 fn gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENODEV | libc::ENXIO | libc::EBADF)
-    )
+    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::EBADF))
 }

@@ -13,13 +13,7 @@ use crate::{
 pub const LEASE_SECONDS: u32 = 24 * 3600;
 
 /// What a client may know without a lease (INFORM): everything but times.
-pub fn configuration(
-    snapshot: &Snapshot,
-    port: &PortSpec,
-    subnet: &SubnetSpec,
-    cidr: Ipv4Net,
-    server: Ipv4Addr,
-) -> Options {
+pub fn configuration(snapshot: &Snapshot, port: &PortSpec, subnet: &SubnetSpec, cidr: Ipv4Net, server: Ipv4Addr) -> Options {
     let mut options = Options::new();
     let network = &snapshot.network;
     options.insert(1, cidr.netmask().octets().into());
@@ -28,22 +22,14 @@ pub fn configuration(
     if let Some(gateway) = gateway {
         options.insert(3, gateway.octets().into());
     }
-    let mut dns: Vec<Ipv4Addr> = subnet
-        .dns_servers
-        .iter()
-        .filter_map(|a| v4(Some(*a)))
-        .collect();
+    let mut dns: Vec<Ipv4Addr> = subnet.dns_servers.iter().filter_map(|a| v4(Some(*a))).collect();
     if subnet.dns_servers.is_empty() {
         dns.push(server);
     }
     if !dns.is_empty() {
         options.insert(6, dns.iter().flat_map(|a| a.octets()).collect());
     }
-    if let Some(name) = port
-        .hostname
-        .as_deref()
-        .filter(|n| !n.is_empty() && n.len() <= 255)
-    {
+    if let Some(name) = port.hostname.as_deref().filter(|n| !n.is_empty() && n.len() <= 255) {
         options.insert(12, name.as_bytes().into());
     }
     let domain = network.dns.domain.trim_end_matches('.');
@@ -62,11 +48,7 @@ pub fn configuration(
 }
 
 pub fn lease_times(options: &mut Options) {
-    for (number, seconds) in [
-        (51, LEASE_SECONDS),
-        (58, LEASE_SECONDS / 2),
-        (59, LEASE_SECONDS / 8 * 7),
-    ] {
+    for (number, seconds) in [(51, LEASE_SECONDS), (58, LEASE_SECONDS / 2), (59, LEASE_SECONDS / 8 * 7)] {
         options.insert(number, seconds.to_be_bytes().into());
     }
 }
@@ -121,18 +103,13 @@ fn extra_option(option: &DhcpOpt) -> Option<(u8, Vec<u8>)> {
         "server-ip-address" | "tftp-server-address" => 150,
         "domain-search" => 119,
         "classless-static-route" => 121,
-        other => other
-            .strip_prefix("option:")
-            .unwrap_or(other)
-            .parse()
-            .ok()?,
+        other => other.strip_prefix("option:").unwrap_or(other).parse().ok()?,
     };
     // Message type, server id and the like are the server's; 0 and 255 are not options.
     if matches!(number, 0 | 50..=55 | 61 | 82 | 119 | 121 | 255) || option.value.len() > 255 {
         return None;
     }
-    let addresses: Result<Vec<Ipv4Addr>, _> =
-        option.value.split(',').map(|a| a.trim().parse()).collect();
+    let addresses: Result<Vec<Ipv4Addr>, _> = option.value.split(',').map(|a| a.trim().parse()).collect();
     let bytes = match (number, addresses) {
         (26, _) => option.value.parse::<u16>().ok()?.to_be_bytes().into(),
         (66 | 67, _) | (_, Err(_)) => option.value.as_bytes().into(),
@@ -163,20 +140,9 @@ mod tests {
 
     #[test]
     fn extra_options() {
-        let option = |name: &str, value: &str| {
-            extra_option(&DhcpOpt {
-                name: name.into(),
-                value: value.into(),
-            })
-        };
-        assert_eq!(
-            option("bootfile-name", "pxe.0"),
-            Some((67, b"pxe.0".to_vec()))
-        );
-        assert_eq!(
-            option("42", "192.0.2.1, 192.0.2.2"),
-            Some((42, vec![192, 0, 2, 1, 192, 0, 2, 2]))
-        );
+        let option = |name: &str, value: &str| extra_option(&DhcpOpt { name: name.into(), value: value.into() });
+        assert_eq!(option("bootfile-name", "pxe.0"), Some((67, b"pxe.0".to_vec())));
+        assert_eq!(option("42", "192.0.2.1, 192.0.2.2"), Some((42, vec![192, 0, 2, 1, 192, 0, 2, 2])));
         assert_eq!(option("option:252", "x"), Some((252, b"x".to_vec())));
         assert_eq!(option("53", "1"), None);
         assert_eq!(option("256", "1"), None);

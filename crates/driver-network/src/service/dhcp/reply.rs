@@ -36,17 +36,12 @@ pub fn answer(snapshot: &Snapshot, bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let port = snapshot.ports.get(&request.source_mac)?;
     let lease = lease(snapshot, port)?;
-    if message
-        .address_option(message::SERVER_ID)
-        .is_some_and(|id| id != lease.server)
-    {
+    if message.address_option(message::SERVER_ID).is_some_and(|id| id != lease.server) {
         return None;
     }
     let reply = match message.kind()? {
         message::DISCOVER => grant(snapshot, &lease, &message, message::OFFER),
-        message::REQUEST if wants(&message, request.source) == Some(lease.address) => {
-            grant(snapshot, &lease, &message, message::ACK)
-        }
+        message::REQUEST if wants(&message, request.source) == Some(lease.address) => grant(snapshot, &lease, &message, message::ACK),
         message::REQUEST => refuse(&lease, &message),
         message::INFORM => inform(snapshot, &lease, &message),
         message::DECLINE => {
@@ -68,32 +63,19 @@ fn lease<'a>(snapshot: &'a Snapshot, port: &'a PortSpec) -> Option<Lease<'a>> {
             return None;
         };
         let subnets = &snapshot.network.subnets;
-        let subnet = subnets
-            .iter()
-            .find(|s| s.id == fixed.subnet_id && s.enable_dhcp)?;
+        let subnet = subnets.iter().find(|s| s.id == fixed.subnet_id && s.enable_dhcp)?;
         let IpNet::V4(cidr) = subnet.cidr else {
             return None;
         };
-        let server = snapshot
-            .service_v4()
-            .find(|net| cidr.contains(&net.addr()))?;
-        Some(Lease {
-            port,
-            subnet,
-            cidr,
-            address,
-            server: server.addr(),
-        })
+        let server = snapshot.service_v4().find(|net| cidr.contains(&net.addr()))?;
+        Some(Lease { port, subnet, cidr, address, server: server.addr() })
     })
 }
 
 /// The address the client asks to have or to keep.
 fn wants(message: &Message, source: Ipv4Addr) -> Option<Ipv4Addr> {
     let given = |address: Ipv4Addr| (!address.is_unspecified()).then_some(address);
-    message
-        .address_option(message::REQUESTED_ADDRESS)
-        .or_else(|| given(message.client))
-        .or_else(|| given(source))
+    message.address_option(message::REQUESTED_ADDRESS).or_else(|| given(message.client)).or_else(|| given(source))
 }
 
 /// What every answer has.
@@ -135,9 +117,7 @@ fn inform(snapshot: &Snapshot, lease: &Lease<'_>, request: &Message) -> Message 
 fn refuse(lease: &Lease<'_>, request: &Message) -> Message {
     let mut reply = blank(lease, request, message::NAK);
     reply.server = Ipv4Addr::UNSPECIFIED;
-    reply
-        .options
-        .insert(message::MESSAGE, b"not your address".into());
+    reply.options.insert(message::MESSAGE, b"not your address".into());
     reply
 }
 
@@ -158,11 +138,7 @@ fn send(snapshot: &Snapshot, lease: &Lease<'_>, reply: &Message) -> Vec<u8> {
     } else {
         (reply.mac, reply.yours)
     };
-    let frame = UdpFrame {
-        source: (snapshot.mac, lease.server, 67),
-        destination: (mac, address, 68),
-        payload: &reply.encode(),
-    };
+    let frame = UdpFrame { source: (snapshot.mac, lease.server, 67), destination: (mac, address, 68), payload: &reply.encode() };
     frame.encode()
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hickory_proto::{
-    op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode},
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
         rdata::{A, AAAA, PTR},
@@ -11,6 +11,7 @@ use hickory_proto::{
 };
 use ipnet::IpNet;
 
+use super::request::Request;
 use crate::spec::NetworkSpec;
 
 const TTL: u32 = 30;
@@ -19,10 +20,7 @@ const TTL: u32 = 30;
 pub enum Outcome {
     Answer(Message),
     /// Not ours to know; the question to ask elsewhere.
-    Forward {
-        request: Metadata,
-        question: Query,
-    },
+    Forward(Request),
     /// Not a question at all.
     Silence,
 }
@@ -31,53 +29,40 @@ pub fn answer(network: &NetworkSpec, bytes: &[u8]) -> Outcome {
     let Ok(message) = Message::from_vec(bytes) else {
         return Outcome::Silence;
     };
-    let request = message.metadata;
-    if request.message_type != MessageType::Query {
+    if message.metadata.message_type != MessageType::Query {
         return Outcome::Silence;
     }
-    let [question] = &message.queries[..] else {
-        return Outcome::Answer(response(&request, None, ResponseCode::FormErr));
+    let request = Request::of(&message);
+    let code = match &request.question {
+        None => ResponseCode::FormErr,
+        Some(_) if request.op_code() != OpCode::Query => ResponseCode::NotImp,
+        Some(question) if is_refused(question) => ResponseCode::Refused,
+        Some(question) => {
+            return match look_up(network, question) {
+                Some(found) => Outcome::Answer(render(&request, question, found)),
+                None => Outcome::Forward(request),
+            };
+        }
     };
-    if request.op_code != OpCode::Query {
-        return Outcome::Answer(response(&request, Some(question), ResponseCode::NotImp));
-    }
-    let refused = matches!(question.query_type, RecordType::AXFR | RecordType::IXFR);
-    if question.query_class != DNSClass::IN || refused {
-        return Outcome::Answer(response(&request, Some(question), ResponseCode::Refused));
-    }
-    match look_up(network, question) {
-        Some(found) => Outcome::Answer(render(&request, question, found)),
-        None => Outcome::Forward {
-            request,
-            question: question.clone(),
-        },
-    }
+    Outcome::Answer(request.response(code))
 }
 
-/// An answer without records.
-pub fn response(request: &Metadata, question: Option<&Query>, code: ResponseCode) -> Message {
-    let mut message = Message::response(request.id, request.op_code);
-    message.metadata.recursion_desired = request.recursion_desired;
-    message.metadata.recursion_available = true;
-    message.metadata.response_code = code;
-    message.queries.extend(question.cloned());
-    message
+fn is_refused(question: &Query) -> bool {
+    question.query_class != DNSClass::IN || matches!(question.query_type, RecordType::AXFR | RecordType::IXFR)
 }
 
 /// `None` for "no such name".
 type Records = Option<Vec<RData>>;
 
-fn render(request: &Metadata, question: &Query, found: Records) -> Message {
+fn render(request: &Request, question: &Query, found: Records) -> Message {
     let code = match found {
         Some(_) => ResponseCode::NoError,
         None => ResponseCode::NXDomain,
     };
-    let mut message = response(request, Some(question), code);
+    let mut message = request.response(code);
     message.metadata.authoritative = true;
     let records = found.into_iter().flatten();
-    message
-        .answers
-        .extend(records.map(|data| Record::from_rdata(question.name.clone(), TTL, data)));
+    message.answers.extend(records.map(|data| Record::from_rdata(question.name.clone(), TTL, data)));
     message
 }
 
@@ -89,9 +74,7 @@ fn look_up(network: &NetworkSpec, question: &Query) -> Option<Records> {
     }
     let label = own_label(&name, &network.dns.domain)?;
     let hosts = &network.dns.hosts;
-    let host = hosts.iter().find(|(host, _)| {
-        own_label_of_host(host, &network.dns.domain).eq_ignore_ascii_case(&label)
-    });
+    let host = hosts.iter().find(|(host, _)| own_label_of_host(host, &network.dns.domain).eq_ignore_ascii_case(&label));
     Some(host.map(|(_, addresses)| {
         let wanted = |address: &&IpAddr| match question.query_type {
             RecordType::A => address.is_ipv4(),
@@ -132,13 +115,7 @@ fn own_label_of_host<'a>(host: &'a str, domain: &str) -> &'a str {
     let domain = domain.trim_matches('.');
     let cut = host.len().checked_sub(domain.len() + 1);
     match cut.and_then(|at| host.split_at_checked(at)) {
-        Some((label, rest))
-            if !domain.is_empty()
-                && rest[1..].eq_ignore_ascii_case(domain)
-                && rest.starts_with('.') =>
-        {
-            label
-        }
+        Some((label, rest)) if !domain.is_empty() && rest[1..].eq_ignore_ascii_case(domain) && rest.starts_with('.') => label,
         _ => host,
     }
 }
@@ -149,32 +126,24 @@ fn reverse(network: &NetworkSpec, net: IpNet, kind: RecordType) -> Option<Record
         return None;
     }
     let hosts = &network.dns.hosts;
-    let host = hosts
-        .iter()
-        .find(|(_, addresses)| addresses.contains(&net.addr()));
+    let host = hosts.iter().find(|(_, addresses)| addresses.contains(&net.addr()));
     Some(host.and_then(|(host, _)| {
         let label = own_label_of_host(host, &network.dns.domain);
         let domain = network.dns.domain.trim_matches('.');
-        let full = if domain.is_empty() {
-            format!("{label}.")
-        } else {
-            format!("{label}.{domain}.")
-        };
+        let full = if domain.is_empty() { format!("{label}.") } else { format!("{label}.{domain}.") };
         let name = Name::from_ascii(full).ok()?;
         let asked = matches!(kind, RecordType::PTR | RecordType::ANY);
-        Some(if asked {
-            vec![RData::PTR(PTR(name))]
-        } else {
-            Vec::new()
-        })
+        Some(if asked { vec![RData::PTR(PTR(name))] } else { Vec::new() })
     }))
 }
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::Edns;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::service::dns::request::datagram;
 
     fn network() -> NetworkSpec {
         serde_json::from_str(
@@ -188,18 +157,13 @@ mod tests {
 
     fn ask(name: &str, kind: RecordType) -> Outcome {
         let mut message = Message::query();
-        message
-            .queries
-            .push(Query::query(Name::from_ascii(name).unwrap(), kind));
+        message.queries.push(Query::query(Name::from_ascii(name).unwrap(), kind));
         answer(&network(), &message.to_vec().unwrap())
     }
 
     fn told(name: &str, kind: RecordType) -> (ResponseCode, Vec<String>) {
         match ask(name, kind) {
-            Outcome::Answer(m) => (
-                m.metadata.response_code,
-                m.answers.iter().map(|r| r.data.to_string()).collect(),
-            ),
+            Outcome::Answer(m) => (m.metadata.response_code, m.answers.iter().map(|r| r.data.to_string()).collect()),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -226,34 +190,34 @@ mod tests {
     #[test]
     fn addresses_back_to_names() {
         let (code, names) = told("5.0.0.10.in-addr.arpa.", RecordType::PTR);
-        assert_eq!(
-            (code, names.join(" ").to_lowercase()),
-            (ResponseCode::NoError, "web.cloud.example.".into())
-        );
-        assert_eq!(
-            told("9.0.0.10.in-addr.arpa.", RecordType::PTR).0,
-            ResponseCode::NXDomain
-        );
-        assert!(matches!(
-            ask("1.1.1.1.in-addr.arpa.", RecordType::PTR),
-            Outcome::Forward { .. }
-        ));
+        assert_eq!((code, names.join(" ").to_lowercase()), (ResponseCode::NoError, "web.cloud.example.".into()));
+        assert_eq!(told("9.0.0.10.in-addr.arpa.", RecordType::PTR).0, ResponseCode::NXDomain);
+        assert!(matches!(ask("1.1.1.1.in-addr.arpa.", RecordType::PTR), Outcome::Forward(_)));
     }
 
     #[test]
     fn the_rest_is_for_others() {
-        assert!(matches!(
-            ask("example.org.", RecordType::A),
-            Outcome::Forward { .. }
-        ));
-        assert!(matches!(
-            ask("notcloud.example.", RecordType::A),
-            Outcome::Forward { .. }
-        ));
-        assert_eq!(
-            told("example.org.", RecordType::AXFR).0,
-            ResponseCode::Refused
-        );
+        assert!(matches!(ask("example.org.", RecordType::A), Outcome::Forward(_)));
+        assert!(matches!(ask("notcloud.example.", RecordType::A), Outcome::Forward(_)));
+        assert_eq!(told("example.org.", RecordType::AXFR).0, ResponseCode::Refused);
+    }
+
+    #[test]
+    fn long_answers_fit_or_say_so() {
+        let mut network = network();
+        let many = (0..50u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        network.dns.hosts.insert("many".into(), many);
+        let mut query = Message::query();
+        query.queries.push(Query::query(Name::from_ascii("many.").unwrap(), RecordType::A));
+        let said = |query: &Message| match answer(&network, &query.to_vec().unwrap()) {
+            Outcome::Answer(message) => Message::from_vec(&datagram(&message).unwrap()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(said(&query).metadata.truncation);
+        query.set_edns(Edns::new());
+        let long = said(&query);
+        assert_eq!((long.metadata.truncation, long.answers.len()), (false, 50));
+        assert!(long.edns.is_some());
     }
 
     proptest! {

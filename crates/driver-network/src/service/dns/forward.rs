@@ -1,23 +1,29 @@
 //! Asking the operator's resolvers.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use hickory_proto::op::{Message, MessageType, Query};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    sync::Semaphore,
     time::timeout,
 };
 
-/// Questions of one network under way at once; more are refused, so that one tenant cannot use up the resolvers.
-const LIMIT: usize = 64;
+use crate::service::shares::Shares;
+
+/// Questions of one guest, and of one network, under way at once; more are refused.
+const EACH: usize = 16;
+const ALL: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub struct Forwarder {
     upstreams: Vec<SocketAddr>,
-    limit: Semaphore,
+    shares: Shares,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +42,12 @@ pub enum Unanswered {
 
 impl Forwarder {
     pub fn new(upstreams: Vec<SocketAddr>) -> Self {
-        Self {
-            upstreams,
-            limit: Semaphore::new(LIMIT),
-        }
+        Self { upstreams, shares: Shares::new(EACH, ALL) }
     }
 
     /// The first resolver's answer that fits the question; its id is the resolver's, not the guest's.
-    pub async fn ask(&self, question: &Query, transport: Transport) -> Result<Message, Unanswered> {
-        let Ok(_permit) = self.limit.try_acquire() else {
+    pub async fn ask(&self, guest: IpAddr, question: &Query, transport: Transport) -> Result<Message, Unanswered> {
+        let Some(_share) = self.shares.take(guest) else {
             return Err(Unanswered::Refused);
         };
         if self.upstreams.is_empty() {
@@ -61,11 +64,7 @@ impl Forwarder {
     }
 }
 
-async fn exchange(
-    upstream: SocketAddr,
-    question: &Query,
-    transport: Transport,
-) -> io::Result<Message> {
+async fn exchange(upstream: SocketAddr, question: &Query, transport: Transport) -> io::Result<Message> {
     let mut query = Message::query();
     query.metadata.recursion_desired = true;
     query.queries.push(question.clone());
@@ -77,11 +76,7 @@ async fn exchange(
 }
 
 async fn over_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
-    let any: SocketAddr = if upstream.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-    };
+    let any: SocketAddr = if upstream.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(upstream).await?;
     socket.send(bytes).await?;
@@ -98,9 +93,7 @@ async fn over_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Re
 async fn over_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
     let mut stream = TcpStream::connect(upstream).await?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    stream
-        .write_all(&[&length.to_be_bytes(), bytes].concat())
-        .await?;
+    stream.write_all(&[&length.to_be_bytes(), bytes].concat()).await?;
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
@@ -109,9 +102,8 @@ async fn over_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Re
 
 fn fitting(query: &Message, bytes: &[u8]) -> Option<Message> {
     let answer = Message::from_vec(bytes).ok()?;
-    let fits = answer.metadata.id == query.metadata.id
-        && answer.metadata.message_type == MessageType::Response
-        && answer.queries == query.queries;
+    let fits =
+        answer.metadata.id == query.metadata.id && answer.metadata.message_type == MessageType::Response && answer.queries == query.queries;
     fits.then_some(answer)
 }
 
@@ -121,6 +113,8 @@ mod tests {
 
     use super::*;
 
+    const GUEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5));
+
     fn question() -> Query {
         Query::query(Name::from_ascii("example.org.").unwrap(), RecordType::A)
     }
@@ -128,10 +122,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_to_ask() {
         let nobody = Forwarder::new(Vec::new());
-        assert_eq!(
-            nobody.ask(&question(), Transport::Udp).await.err(),
-            Some(Unanswered::Refused)
-        );
+        assert_eq!(nobody.ask(GUEST, &question(), Transport::Udp).await.err(), Some(Unanswered::Refused));
     }
 
     #[tokio::test]
@@ -144,20 +135,14 @@ mod tests {
             let query = Message::from_vec(&buffer[..n]).unwrap();
             let mut wrong = Message::response(query.metadata.id ^ 1, query.metadata.op_code);
             wrong.queries = query.queries.clone();
-            server
-                .send_to(&wrong.to_vec().unwrap(), from)
-                .await
-                .unwrap();
+            server.send_to(&wrong.to_vec().unwrap(), from).await.unwrap();
             let mut right = Message::response(query.metadata.id, query.metadata.op_code);
             right.queries = query.queries.clone();
             right.metadata.authoritative = true;
-            server
-                .send_to(&right.to_vec().unwrap(), from)
-                .await
-                .unwrap();
+            server.send_to(&right.to_vec().unwrap(), from).await.unwrap();
         };
         let question = question();
-        let (answer, ()) = tokio::join!(forwarder.ask(&question, Transport::Udp), serve);
+        let (answer, ()) = tokio::join!(forwarder.ask(GUEST, &question, Transport::Udp), serve);
         assert!(answer.unwrap().metadata.authoritative);
     }
 }

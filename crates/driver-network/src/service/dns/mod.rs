@@ -7,6 +7,7 @@
 mod answer;
 mod forward;
 mod listen;
+mod request;
 
 use std::{
     io,
@@ -38,12 +39,7 @@ fn resolvers(text: &str) -> Vec<SocketAddr> {
 }
 
 /// Opens the sockets of all `addresses` at once and serves each.
-pub async fn start(
-    netns: &Netns,
-    addresses: Vec<IpAddr>,
-    snapshot: &Shared,
-    forwarder: &Arc<Forwarder>,
-) -> Result<Vec<(IpAddr, Task)>> {
+pub async fn start(netns: &Netns, addresses: Vec<IpAddr>, snapshot: &Shared, forwarder: &Arc<Forwarder>) -> Result<Vec<(IpAddr, Task)>> {
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,22 +67,14 @@ pub async fn start(
 }
 
 fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
 pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // A restarted agent finds its predecessor's connections in their last minute.
     socket.set_reuse_address(true)?;
@@ -101,12 +89,7 @@ mod tests {
 
     #[test]
     fn resolv_conf() {
-        let found = resolvers(
-            "# x\nnameserver 192.0.2.1\n search a b\nnameserver ::1\nnameserver fe80::1%eth0\n",
-        );
-        assert_eq!(
-            found,
-            ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]
-        );
+        let found = resolvers("# x\nnameserver 192.0.2.1\n search a b\nnameserver ::1\nnameserver fe80::1%eth0\n");
+        assert_eq!(found, ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
     }
 }

@@ -96,10 +96,7 @@ mod tests {
             lifetime: 1800,
             managed: false,
             other: true,
-            prefixes: vec![Prefix {
-                net: "2001:db8::/64".parse().unwrap(),
-                autonomous: true,
-            }],
+            prefixes: vec![Prefix { net: "2001:db8::/64".parse().unwrap(), autonomous: true }],
             dns: vec!["2001:db8::2".parse().unwrap()],
             domain: "a.bc.".into(),
         };

@@ -29,11 +29,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const ROUTER_SOLICITATION: u8 = 133;
 /// Often at first, because guests may have come up before us.
-const FIRST: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_secs(2),
-    Duration::from_secs(8),
-];
+const FIRST: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(2), Duration::from_secs(8)];
 const PERIOD: Duration = Duration::from_secs(60);
 const ROUTER_LIFETIME: u16 = 1800;
 
@@ -46,10 +42,7 @@ pub enum Sender {
 
 impl Sender {
     pub fn router(interface: &RouterInterface) -> Self {
-        Self::Router {
-            mac: interface.mac,
-            addresses: interface.addresses.clone(),
-        }
+        Self::Router { mac: interface.mac, addresses: interface.addresses.clone() }
     }
 
     /// What to say now, if anything.
@@ -63,26 +56,15 @@ impl Sender {
             Self::Service if snapshot.router_present => return None,
             Self::Service => (snapshot.mac, 0, subnets.collect()),
             Self::Router { mac, addresses } => {
-                let joined = |net: &Ipv6Net| {
-                    addresses
-                        .iter()
-                        .any(|a| IpNet::V6(*net).contains(&a.addr()))
-                };
-                (
-                    *mac,
-                    ROUTER_LIFETIME,
-                    subnets.by_ref().filter(|(net, ..)| joined(net)).collect(),
-                )
+                let joined = |net: &Ipv6Net| addresses.iter().any(|a| IpNet::V6(*net).contains(&a.addr()));
+                (*mac, ROUTER_LIFETIME, subnets.by_ref().filter(|(net, ..)| joined(net)).collect())
             }
         };
         if subnets.is_empty() {
             return None;
         }
-        let mut dns: Vec<Ipv6Addr> = subnets
-            .iter()
-            .flat_map(|(_, _, subnet)| &subnet.dns_servers)
-            .filter_map(|address| v6(*address))
-            .collect();
+        let mut dns: Vec<Ipv6Addr> =
+            subnets.iter().flat_map(|(_, _, subnet)| &subnet.dns_servers).filter_map(|address| v6(*address)).collect();
         if dns.is_empty() {
             dns.extend(snapshot.service_nets().filter_map(|net| v6(net.addr())));
         }
@@ -90,17 +72,9 @@ impl Sender {
             mac,
             mtu: snapshot.network.mtu,
             lifetime,
-            managed: subnets
-                .iter()
-                .any(|(_, mode, _)| *mode == Ipv6Mode::Dhcpv6Stateful),
+            managed: subnets.iter().any(|(_, mode, _)| *mode == Ipv6Mode::Dhcpv6Stateful),
             other: subnets.iter().any(|(_, mode, _)| *mode != Ipv6Mode::Slaac),
-            prefixes: subnets
-                .iter()
-                .map(|(net, mode, _)| Prefix {
-                    net: *net,
-                    autonomous: *mode != Ipv6Mode::Dhcpv6Stateful,
-                })
-                .collect(),
+            prefixes: subnets.iter().map(|(net, mode, _)| Prefix { net: *net, autonomous: *mode != Ipv6Mode::Dhcpv6Stateful }).collect(),
             dns,
             domain: snapshot.network.dns.domain.clone(),
         };
@@ -117,9 +91,7 @@ fn v6(address: std::net::IpAddr) -> Option<Ipv6Addr> {
 
 pub async fn start(netns: &Netns, device: &str, sender: Sender, snapshot: Shared) -> Result<Task> {
     let name = device.to_owned();
-    let (socket, index) = netns
-        .run("open advertisement socket", move || open(&name))
-        .await?;
+    let (socket, index) = netns.run("open advertisement socket", move || open(&name)).await?;
     Ok(Task::spawn(speak(socket, index, sender, snapshot)))
 }
 
@@ -221,10 +193,7 @@ mod tests {
 
     #[test]
     fn a_router_speaks_for_the_subnets_it_is_in() {
-        let router = Sender::Router {
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            addresses: vec!["2001:db8:1::1/64".parse().unwrap()],
-        };
+        let router = Sender::Router { mac: Mac([2, 0, 0, 0, 0, 1]), addresses: vec!["2001:db8:1::1/64".parse().unwrap()] };
         let said = router.say(&snapshot(true)).unwrap();
         assert_eq!(said[6..8], ROUTER_LIFETIME.to_be_bytes());
         assert!(said.windows(6).any(|w| w == [0x20, 0x01, 0x0d, 0xb8, 0, 1]));

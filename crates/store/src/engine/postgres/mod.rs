@@ -171,21 +171,19 @@ impl Engine for Postgres {
     }
 
     fn begin(&mut self, seen: Revision, to_write: bool) -> Result<News, Error> {
-        self.connect()?;
-        let first = self.try_begin(seen, to_write);
-        let result = match first {
-            // Nothing was done on it, so it is safe to do it again on a new connection.
-            Err(e) if e.is_passing() => {
-                self.drop_session();
-                self.connect()?;
-                self.try_begin(seen, to_write)
+        let deadline = Instant::now() + CONNECT_PATIENCE;
+        let news = loop {
+            self.connect()?;
+            match self.try_begin(seen, to_write) {
+                Ok(news) => break news,
+                // Nothing was done on it, so it is safe to do it again on a new connection.
+                Err(e) if e.is_passing() && Instant::now() < deadline => self.drop_session(),
+                Err(e) => {
+                    self.drop_session();
+                    return Err(e.into_error(if to_write { "taking the store's write lock" } else { "reading what is new in the store" }));
+                }
             }
-            result => result,
         };
-        let news = result.map_err(|e| {
-            self.drop_session();
-            e.into_error(if to_write { "taking the store's write lock" } else { "reading what is new in the store" })
-        })?;
         if to_write {
             // Whoever has the lock sees how every earlier batch ended.
             self.doubt = None;

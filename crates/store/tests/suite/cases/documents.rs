@@ -135,7 +135,7 @@ async fn unicode_ids(bed: &Bed) {
 async fn large_documents(bed: &Bed) {
     let store = bed.open();
     let text = |n: usize| "0123456789\0\n\"é".repeat(n);
-    let sizes = [1usize, 50_000, 300_000, 600_000, 700_000, 2];
+    let sizes = [1usize, 20_000, 250_000, 400_000, 450_000, 2];
     let body = move |tx: &mut Tx| {
         sizes.iter().try_for_each(|n| tx.insert(Item::new(&n.to_string()).saying(text(*n))).map(drop))?;
         tx.delete(&item("2")).map(drop)

@@ -39,12 +39,7 @@ fn ask(kind: u8, change: impl FnOnce(&mut Message)) -> Vec<u8> {
         options: [(message::MESSAGE_TYPE, vec![kind])].into(),
     };
     change(&mut message);
-    UdpFrame {
-        source: (CLIENT, none, 68),
-        destination: (Mac::BROADCAST, Ipv4Addr::BROADCAST, 67),
-        payload: &message.encode(),
-    }
-    .encode()
+    UdpFrame { source: (CLIENT, none, 68), destination: (Mac::BROADCAST, Ipv4Addr::BROADCAST, 67), payload: &message.encode() }.encode()
 }
 
 /// The answer's destination MAC and address, and the message.
@@ -54,11 +49,7 @@ fn reply_to(frame: &[u8]) -> Option<(Mac, Ipv4Addr, Message)> {
     bytes[36..38].copy_from_slice(&67u16.to_be_bytes());
     let parsed = frame::parse(&bytes).unwrap();
     let message = Message::decode(parsed.payload).unwrap();
-    Some((
-        Mac(*bytes.first_chunk().unwrap()),
-        parsed.destination,
-        message,
-    ))
+    Some((Mac(*bytes.first_chunk().unwrap()), parsed.destination, message))
 }
 
 #[test]
@@ -96,8 +87,7 @@ fn requests() {
     };
     let requested = |a: Ipv4Addr| {
         move |m: &mut Message| {
-            m.options
-                .insert(message::REQUESTED_ADDRESS, a.octets().into());
+            m.options.insert(message::REQUESTED_ADDRESS, a.octets().into());
         }
     };
     assert_eq!(request(&requested(RIGHT)), Some(message::ACK));
@@ -117,10 +107,7 @@ fn refusal_goes_to_everybody_and_grants_nothing() {
     let frame = ask(message::REQUEST, |m| m.client = WRONG);
     let (mac, destination, nak) = reply_to(&frame).unwrap();
     assert_eq!((mac, destination), (Mac::BROADCAST, Ipv4Addr::BROADCAST));
-    assert_eq!(
-        (nak.yours, nak.client),
-        (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED)
-    );
+    assert_eq!((nak.yours, nak.client), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
     assert!(!nak.options.contains_key(&51));
 }
 
@@ -134,10 +121,7 @@ fn inform_gets_configuration_but_no_lease() {
 #[test]
 fn silence() {
     let stranger = ask(message::DISCOVER, |m| m.mac = Mac([2, 0, 0, 0, 0, 1]));
-    assert!(
-        answer(&snapshot(), &stranger).is_none(),
-        "MAC inside differs from the sender's"
-    );
+    assert!(answer(&snapshot(), &stranger).is_none(), "MAC inside differs from the sender's");
     for kind in [message::DECLINE, message::OFFER, message::ACK, 7, 0, 99] {
         assert!(answer(&snapshot(), &ask(kind, |_| {})).is_none(), "{kind}");
     }

@@ -1,0 +1,38 @@
+//! The ends of server actions: what was asked of a server is over when its host has settled on it, or given up.
+
+use unkai_model::compute::{Outcome, Phase, Server, ServerAction};
+use unkai_model::{Error, Id};
+use unkai_store::Tx;
+
+/// What a settled server says about the actions up to its observed generation.
+pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
+    let observed = &server.status.observed;
+    let outcome = match &observed.phase {
+        Phase::Unknown | Phase::Preparing(_) => return Ok(()),
+        Phase::Failed(reason) => Outcome::Error(reason.clone()),
+        _ => Outcome::Success,
+    };
+    settle(tx, &server.meta.id, Some(observed.generation), &outcome)
+}
+
+/// Ends open actions of a server: those up to a generation, or all.
+pub fn settle(tx: &mut Tx, server: &Id<Server>, up_to: Option<u64>, outcome: &Outcome) -> Result<(), Error> {
+    end(tx, server, outcome, |action| up_to.is_none_or(|newest| action.generation.is_some_and(|generation| generation <= newest)))
+}
+
+/// Ends open actions that wait for an image rather than for a generation.
+pub fn settle_snapshot(tx: &mut Tx, server: &Id<Server>, outcome: &Outcome) -> Result<(), Error> {
+    end(tx, server, outcome, |action| action.generation.is_none())
+}
+
+fn end(tx: &mut Tx, server: &Id<Server>, outcome: &Outcome, which: impl Fn(&ServerAction) -> bool) -> Result<(), Error> {
+    let now = tx.now();
+    let open: Vec<_> = tx.by_index::<ServerAction>("open", server.as_str()).filter(|action| which(action)).collect();
+    for action in open {
+        tx.update(&action.meta.id, |action: &mut ServerAction| {
+            action.settle(outcome.clone(), now);
+            Ok::<_, Error>(())
+        })?;
+    }
+    Ok(())
+}

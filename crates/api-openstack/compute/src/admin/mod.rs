@@ -10,6 +10,7 @@ mod keypairs;
 mod keys;
 mod limits;
 mod migrations;
+mod network;
 mod os_hosts;
 mod page;
 mod policy;
@@ -43,6 +44,7 @@ pub fn routes(_: &Cloud) -> Routes {
         .merge(tenant_usage::routes())
         .merge(audit_log::routes())
         .merge(migrations::routes())
+        .merge(network::routes())
         .merge(gone::routes())
 }
 

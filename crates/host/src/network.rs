@@ -64,8 +64,7 @@ pub fn router_report(id: &str, result: &Result<Progress, Error>) -> RouterReport
 pub async fn clear_strangers(driver: &Driver, desired: &Desired) -> Result<(), Error> {
     let found = driver.inventory().await.map_err(failed("listing the data plane"))?;
     let wanted: Vec<ItemKey> = desired.keys();
-    // Names of namespaces hold the beginning of an id.
-    let known = |kind: ItemKind, start: &str| wanted.iter().any(|key| key.kind == kind && key.id.starts_with(start));
+    let known = |kind: ItemKind, id: &str| wanted.iter().any(|key| key.kind == kind && key.id == id);
     let networks: Vec<String> = found.networks.iter().map(|network| network.id.clone()).filter(|id| !known(ItemKind::Network, id)).collect();
     for network in networks {
         tracing::info!(network, "removing a network that nobody wants");

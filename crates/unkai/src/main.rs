@@ -28,6 +28,7 @@ fn main() -> std::process::ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    raise_descriptor_limit();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing has installed a provider before");
     match cli.run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -35,5 +36,13 @@ fn main() -> std::process::ExitCode {
             eprintln!("unkai: {error:#}");
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+/// Every connection, network and server costs descriptors; the usual soft limit of 1024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

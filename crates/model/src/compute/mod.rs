@@ -8,6 +8,7 @@ mod keypair;
 mod server;
 mod server_action;
 mod server_group;
+mod server_shelve;
 
 pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
 pub use console_token::{ConsoleKind, ConsoleToken};
@@ -20,3 +21,4 @@ pub use server::{
 };
 pub use server_action::{ActionEvent, Outcome, ServerAction};
 pub use server_group::{GroupPolicy, ServerGroup};
+pub use server_shelve::ShelveStep;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use unkai_model::compute::Server;
-use unkai_model::network::{FloatingIp, MacAddr};
+use unkai_model::network::{FloatingIp, MacAddr, Port};
 
 use super::view::Renderer;
 
 pub struct Addresses<'a> {
     pub renderer: &'a Renderer<'a>,
-    pub server: &'a Server,
+    pub ports: &'a [Arc<Port>],
     /// With type and MAC.
     pub extended: bool,
 }
@@ -31,7 +30,7 @@ impl Addresses<'_> {
     /// Network names, in the order of the server's ports, with their addresses.
     pub fn by_network(&self) -> Vec<(Arc<str>, Vec<Address>)> {
         let mut networks: Vec<(Arc<str>, Vec<Address>)> = Vec::new();
-        for port in self.server.spec.ports.iter().filter_map(|port| self.renderer.view.get(port)) {
+        for port in self.ports {
             let name = self.renderer.network_name(&port.network);
             let floating: Vec<Arc<FloatingIp>> = self.renderer.view.by_index("port", port.meta.id.as_str()).collect();
             let place = networks.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {

@@ -13,7 +13,7 @@ use super::console::{host_of, read_all};
 use super::cx::Cx;
 use super::perform::{Rule, find, look};
 use super::schemas;
-use super::view::Renderer;
+use super::view::{Renderer, ports_of};
 use crate::Fault;
 use crate::body::Body;
 
@@ -21,7 +21,7 @@ use crate::body::Body;
 pub async fn ips(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
     let (view, server, _) = look(&cx, &id).await?;
     let renderer = Renderer::new(&cx, &view);
-    let addresses = Addresses { renderer: &renderer, server: &server, extended: false };
+    let addresses = Addresses { renderer: &renderer, ports: &ports_of(&view, &server), extended: false };
     Ok(Json(json!({ "addresses": addresses })).into_response())
 }
 
@@ -29,7 +29,7 @@ pub async fn ips(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
 pub async fn ips_of(cx: Cx, Path((id, network)): Path<(String, String)>) -> Result<Response, Fault> {
     let (view, server, _) = look(&cx, &id).await?;
     let renderer = Renderer::new(&cx, &view);
-    let all = Addresses { renderer: &renderer, server: &server, extended: false }.by_network();
+    let all = Addresses { renderer: &renderer, ports: &ports_of(&view, &server), extended: false }.by_network();
     let found = all.into_iter().find(|(name, _)| **name == *network);
     let (name, list) = found.ok_or_else(|| Fault::not_found("Instance is not a member of specified network"))?;
     Ok(Json(json!({ &*name: list })).into_response())

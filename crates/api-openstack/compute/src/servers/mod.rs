@@ -11,6 +11,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod group_rules;
+mod images;
 mod instance_actions;
 mod interfaces;
 mod list;
@@ -76,6 +77,16 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/servers/{id}/diagnostics", around::diagnostics)
         .post("/v2.1/servers/{id}/remote-consoles", console::remote)
         .get("/v2.1/os-console-auth-tokens/{token}", console::show_token)
+        .get("/v2.1/images", images::index)
+        .get("/v2.1/images/detail", images::detail)
+        .get("/v2.1/images/{id}", images::show)
+        .delete("/v2.1/images/{id}", images::delete)
+        .get("/v2.1/images/{id}/metadata", images::metadata)
+        .put("/v2.1/images/{id}/metadata", images::replace_metadata)
+        .post("/v2.1/images/{id}/metadata", images::merge_metadata)
+        .get("/v2.1/images/{id}/metadata/{key}", images::metadata_item)
+        .put("/v2.1/images/{id}/metadata/{key}", images::set_metadata_item)
+        .delete("/v2.1/images/{id}/metadata/{key}", images::delete_metadata_item)
 }
 
 /// Reached without a token of identity: a console's own token is in the query.

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha224};
 use unkai_model::compute::{Aggregate, DEFAULT_ZONE, Host, Phase, Reachability, Server};
 use unkai_model::image::{Image, ImageState};
-use unkai_model::network::{Network, SecurityGroup};
+use unkai_model::network::{Network, Port, SecurityGroup};
 use unkai_model::{Id, Timestamp};
 use unkai_openstack::{iso, iso_z};
 use unkai_store::View;
@@ -94,7 +94,11 @@ impl<'a> Renderer<'a> {
     }
 
     pub fn body(&'a self, server: &'a Server, extent: Extent) -> Body<'a> {
-        Body { renderer: self, server, extent, extra: BTreeMap::new() }
+        let (state, ports) = match extent {
+            Extent::Brief => (None, Vec::new()),
+            _ => (Some(self.state(server)), ports_of(self.view, server)),
+        };
+        Body { renderer: self, server, extent, state, ports, extra: BTreeMap::new() }
     }
 }
 
@@ -128,6 +132,11 @@ fn snapshots(view: &View, host: &Id<Host>) -> HashMap<Id<Server>, Snapshot> {
     pending.filter_map(|image| Some((image.spec.source.as_ref()?.server.clone(), step(&image)))).collect()
 }
 
+/// The ports of a server that exist, in the order of its devices.
+pub fn ports_of(view: &View, server: &Server) -> Vec<Arc<Port>> {
+    server.spec.ports.iter().filter_map(|port| view.get(port)).collect()
+}
+
 /// The snapshot that is being taken of one server.
 pub fn snapshot_of(view: &View, server: &Server) -> Option<Snapshot> {
     snapshots(view, server.status.host.as_ref()?).get(&server.meta.id).copied()
@@ -138,6 +147,9 @@ pub struct Body<'a> {
     renderer: &'a Renderer<'a>,
     server: &'a Server,
     extent: Extent,
+    /// Absent in the brief form, which shows nothing of it.
+    state: Option<State>,
+    ports: Vec<Arc<Port>>,
     /// What only some answers have: `adminPass`.
     pub extra: BTreeMap<&'static str, serde_json::Value>,
 }
@@ -174,11 +186,11 @@ impl Serialize for Body<'_> {
         map.serialize_entry("id", &self.server.meta.id)?;
         map.serialize_entry("name", &self.server.meta.name)?;
         map.serialize_entry("links", &self.links())?;
-        if self.extent != Extent::Brief {
-            self.core(&mut map)?;
-        }
-        if self.extent == Extent::Full {
-            self.full(&mut map)?;
+        if let Some(state) = &self.state {
+            self.core(&mut map, state)?;
+            if self.extent == Extent::Full {
+                self.full(&mut map, state)?;
+            }
         }
         for (key, value) in &self.extra {
             map.serialize_entry(key, value)?;
@@ -189,9 +201,8 @@ impl Serialize for Body<'_> {
 
 impl Body<'_> {
     /// The parts that every answer with a server in it has.
-    fn core<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+    fn core<M: SerializeMap>(&self, map: &mut M, state: &State) -> Result<(), M::Error> {
         let (server, spec, version) = (self.server, &self.server.spec, self.renderer.cx.version);
-        let state = self.renderer.state(server);
         map.serialize_entry("status", state.status())?;
         map.serialize_entry("tenant_id", server.meta.project.as_ref().map_or("", |p| p.as_str()))?;
         map.serialize_entry("user_id", &spec.user)?;
@@ -208,7 +219,7 @@ impl Body<'_> {
         }
         map.serialize_entry("created", &iso_z(server.meta.created))?;
         map.serialize_entry("updated", &iso_z(server.meta.updated))?;
-        let addresses = Addresses { renderer: self.renderer, server, extended: self.extent == Extent::Full };
+        let addresses = Addresses { renderer: self.renderer, ports: &self.ports, extended: self.extent == Extent::Full };
         if state.vm == unkai_model::compute::VmState::Building {
             map.serialize_entry("addresses", &BTreeMap::<&str, ()>::new())?;
         } else {
@@ -247,17 +258,15 @@ impl Body<'_> {
         Ok(())
     }
 
-    fn full<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+    fn full<M: SerializeMap>(&self, map: &mut M, state: &State) -> Result<(), M::Error> {
         let (server, spec, version) = (self.server, &self.server.spec, self.renderer.cx.version);
-        let state = self.renderer.state(server);
         map.serialize_entry("OS-EXT-AZ:availability_zone", &self.renderer.zone(server))?;
         map.serialize_entry("config_drive", if spec.launch.config_drive { "True" } else { "" })?;
         map.serialize_entry("key_name", &spec.launch.key_name)?;
         map.serialize_entry("OS-SRV-USG:launched_at", &server.status.timeline.launched.map(iso))?;
         map.serialize_entry("OS-SRV-USG:terminated_at", &server.status.deleted.map(iso))?;
-        let groups = Groups(self);
-        if groups.any() {
-            map.serialize_entry("security_groups", &groups)?;
+        if self.ports.iter().any(|port| !port.security_groups.is_empty()) {
+            map.serialize_entry("security_groups", &Groups(self))?;
         }
         map.serialize_entry("OS-EXT-STS:task_state", &state.task)?;
         map.serialize_entry("OS-EXT-STS:vm_state", state.vm_name())?;
@@ -360,23 +369,14 @@ impl Serialize for FlavorBody<'_> {
 /// The names of the security groups of a server's ports, each once.
 struct Groups<'a, 'b>(&'a Body<'b>);
 
-impl Groups<'_, '_> {
-    fn ids(&self) -> impl Iterator<Item = Id<SecurityGroup>> + '_ {
-        let ports = self.0.server.spec.ports.iter().filter_map(|port| self.0.renderer.view.get(port));
-        ports.flat_map(|port| port.security_groups.clone())
-    }
-    fn any(&self) -> bool {
-        self.ids().next().is_some()
-    }
-}
-
 impl Serialize for Groups<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Named<'n> {
             name: &'n str,
         }
-        let mut names: Vec<Arc<str>> = self.ids().map(|id| self.0.renderer.group_name(&id)).collect();
+        let ids = self.0.ports.iter().flat_map(|port| &port.security_groups);
+        let mut names: Vec<Arc<str>> = ids.map(|id| self.0.renderer.group_name(id)).collect();
         names.sort();
         names.dedup();
         let mut list = serializer.serialize_seq(Some(names.len()))?;

@@ -4,3 +4,5 @@ mod actions;
 mod around;
 mod life;
 mod list;
+mod proxies;
+mod versions;

@@ -78,7 +78,9 @@ fn create(disk: &Disk, path: &Path, bytes: u64, tools: &Tools) -> Result<()> {
     file.set_len(bytes).map_err(Error::io("size disk", path))?;
     match &disk.source {
         Source::Swap { .. } => write_swap_header(&file, bytes).map_err(Error::io("write swap signature to", path)),
-        Source::Ephemeral { label, .. } => run(Command::new(&tools.mke2fs).args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-E", "nodiscard"]).arg(path)),
+        Source::Ephemeral { label, .. } => {
+            run(Command::new(&tools.mke2fs).args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-E", "nodiscard"]).arg(path))
+        }
         _ => Ok(()),
     }
 }
@@ -122,10 +124,19 @@ fn virtual_size(path: &Path) -> Result<u64> {
 }
 
 fn lend_copy(from: &Path, to: &Path, owner: Owner) -> Result<()> {
+    if is_copy(from, to) {
+        return Ok(());
+    }
     let temporary = to.with_extension("new");
     std::fs::copy(from, &temporary).map_err(Error::io("copy boot file", from))?;
     lend(&temporary, owner)?;
     std::fs::rename(&temporary, to).map_err(Error::io("rename boot file to", to))
+}
+
+/// Of the same length and not older: boot files are read-only images, so that is enough.
+fn is_copy(from: &Path, to: &Path) -> bool {
+    let (Ok(from), Ok(to)) = (from.metadata(), to.metadata()) else { return false };
+    from.len() == to.len() && matches!((from.modified(), to.modified()), (Ok(from), Ok(to)) if to >= from)
 }
 
 pub fn remove_file(path: &Path) -> Result<()> {

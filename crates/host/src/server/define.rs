@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use unkai_driver_qemu::{Boot, Bus, Disk, DiscFile, Firmware, LaunchSpec, Nic, NicModel, Source};
+use unkai_driver_qemu::{Boot, Bus, DiscFile, Disk, Firmware, LaunchSpec, Nic, NicModel, Source};
 use unkai_link::item::{ServerItem, net};
 use unkai_model::Error;
 use uuid::Uuid;
@@ -118,4 +118,3 @@ pub fn config_drive(item: &ServerItem, ports: &[net::PortSpec], networks: &[net:
     let files = crate::metadata::config_drive(item, ports, networks);
     Some(files.into_iter().map(|(path, content)| DiscFile { path, content }).collect())
 }
-

@@ -39,6 +39,7 @@ image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
 flavors=$(os flavor list --sort-column RAM -f value -c ID)
 flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
 public=$(os network list --external -f value -c ID | head -n 1)
+extensions=$(os extension list --network -f value -c Alias | paste -sd,)
 hosts=$(os hypervisor list -f value -c ID | grep -c .)
 cat > "$work/etc/tempest.conf" <<CONF
 [DEFAULT]
@@ -114,7 +115,7 @@ ipv6 = true
 ipv6_subnet_attributes = true
 port_security = true
 floating_ips = true
-api_extensions = all
+api_extensions = $extensions
 [image]
 disk_formats = raw,ami,ari,aki
 [image-feature-enabled]

@@ -105,7 +105,7 @@ fn memory() -> Verdict {
 }
 
 fn disk() -> Verdict {
-    let free = nix::sys::statvfs::statvfs("/var/lib").map(|s| s.blocks_available() as u64 * s.fragment_size() as u64 >> 30);
+    let free = nix::sys::statvfs::statvfs("/var/lib").map(|s| (s.blocks_available() * s.fragment_size()) >> 30);
     match free {
         Ok(gib) if gib >= 5 => Verdict::Good(format!("{gib} GiB free in /var/lib")),
         Ok(gib) => Verdict::Lacking { what: format!("{gib} GiB free in /var/lib"), mend: "give --state a larger disk".into() },

@@ -62,8 +62,12 @@ v3_endpoint_type = public
 admin_role = admin
 default_domain_id = default
 ca_certificates_file = $OS_CACERT
+user_lockout_failure_attempts = 0
+user_unique_last_password_count = 1
 [identity-feature-enabled]
 domain_specific_drivers = false
+security_compliance = true
+trust = false
 access_rules = true
 [service_available]
 nova = true
@@ -111,8 +115,12 @@ ipv6_subnet_attributes = true
 port_security = true
 floating_ips = true
 api_extensions = all
+[image]
+disk_formats = raw,ami,ari,aki
 [image-feature-enabled]
 import_image = true
+os_glance_reserved = true
+image_format_enforcement = false
 [volume]
 build_timeout = 300
 CONF
@@ -124,10 +132,11 @@ if [ ! -f .stestr.conf ]; then
     cp -a "$scratch/ws/.stestr.conf" .
     rm -rf "$scratch"
 fi
+rm -rf .stestr
+"$venv/bin/stestr" init || exit 2
 export TEMPEST_CONFIG_DIR=$work/etc OS_TEST_TIMEOUT=600
 "$venv/bin/tempest" run --list-tests 2>list.err | grep '\.' > known.txt
 "$venv/bin/python" "$here/select.py" "$list" known.txt > load.txt || exit 2
-rm -rf .stestr
 timeout "${INTEROP_TIMEOUT:-2400}" "$venv/bin/tempest" run --load-list load.txt --concurrency "${CONCURRENCY:-2}" > run.log 2>&1
 "$venv/bin/stestr" last --subunit 2>/dev/null | "$venv/bin/subunit2csv" --no-passthrough > results.csv 2>/dev/null
 "$venv/bin/python" "$here/judge.py" load.txt results.csv run.log

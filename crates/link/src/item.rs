@@ -18,7 +18,10 @@ pub enum Down {
     /// Everything assigned at this moment has been sent.
     Synced,
     /// Dial `POST /tunnels/{id}` and join it to `target`.
-    Tunnel { id: String, target: serde_json::Value },
+    Tunnel {
+        id: String,
+        target: serde_json::Value,
+    },
     Ping,
 }
 

@@ -71,7 +71,11 @@ pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) 
         dir: state.agent(),
         netns: args.netns.clone(),
         underlay: None,
-        externals: vec![External { physical: EXTERNAL.into(), device: args.external_device.clone(), addresses: vec![host_address(&args.external)?] }],
+        externals: vec![External {
+            physical: EXTERNAL.into(),
+            device: args.external_device.clone(),
+            addresses: vec![host_address(&args.external)?],
+        }],
     };
     let agent = Agent::open(host, config).await?;
     tokio::spawn(agent.run(dial));

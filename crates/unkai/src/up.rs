@@ -69,7 +69,8 @@ pub fn build_image(name: &str, out: &Path) -> Result<()> {
     if name.contains(['/', '.']) || !recipe.exists() {
         bail!("there is no recipe `{}`; run this in the source tree", recipe.display());
     }
-    let status = std::process::Command::new(&recipe).arg(out.join(name)).status().with_context(|| format!("running `{}`", recipe.display()))?;
+    let status =
+        std::process::Command::new(&recipe).arg(out.join(name)).status().with_context(|| format!("running `{}`", recipe.display()))?;
     if !status.success() {
         bail!("`{}` failed ({status})", recipe.display());
     }

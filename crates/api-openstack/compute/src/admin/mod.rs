@@ -3,6 +3,7 @@
 mod aggregates;
 mod audit_log;
 mod extensions;
+mod external_events;
 mod flavors;
 mod gone;
 mod hypervisors;
@@ -45,6 +46,7 @@ pub fn routes(_: &Cloud) -> Routes {
         .merge(audit_log::routes())
         .merge(migrations::routes())
         .merge(network::routes())
+        .merge(external_events::routes())
         .merge(gone::routes())
 }
 

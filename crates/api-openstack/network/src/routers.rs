@@ -179,8 +179,10 @@ fn bad(text: &str) -> Refusal {
     Refusal::bad("BadRequest", format!("Bad router request: {text}."))
 }
 
-/// The ids in the body of an interface action: port, subnet.
-fn read_interface(bytes: &Bytes) -> Result<(Option<Id<Port>>, Option<Id<Subnet>>), Refusal> {
+/// The ids in the body of an interface action.
+type Named = (Option<Id<Port>>, Option<Id<Subnet>>);
+
+fn read_interface(bytes: &Bytes) -> Result<Named, Refusal> {
     let map: Map<String, Value> = body(bytes)?;
     let id = |name: &str| match map.get(name) {
         None | Some(Value::Null) => Ok(None),

@@ -113,7 +113,7 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         };
         ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
         tx.insert(server.clone())?;
-        note(tx, cx, &server, "create", "compute__do_build_and_run_instance", true)?;
+        note(tx, cx, &server, ("create", "compute__do_build_and_run_instance"), Some(server.meta.generation), true)?;
         made.push(Made { id, admin_password, reservation: reservation.clone() });
     }
     Ok(made)

@@ -78,6 +78,8 @@ NET
 datasource_list: [ ConfigDrive, OpenStack, None ]
 network: { config: disabled }
 manage_etc_hosts: true
+# no locales are installed: every program speaks C.UTF-8
+locale: false
 CLOUD
   mkdir -p "$ROOT/boot/extlinux"
   cat > "$ROOT/boot/extlinux/extlinux.conf" <<BOOT

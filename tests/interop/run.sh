@@ -13,7 +13,7 @@ mkdir -p "$work/etc" "$work/lock"
 venv=$("$root/scripts/venv.sh" tempest tempest==47.0.0 python-openstackclient) || exit 2
 
 if [ -z "${UNKAI_STATE_DIR:-}" ]; then
-    UNKAI_STATE_DIR=$work/state
+    UNKAI_STATE_DIR=/var/tmp/unkai-interop-$port
     rm -rf "$UNKAI_STATE_DIR"
     # The cloud, its external network and the tests share one namespace, so that tests reach guests.
     netns=unkai-interop-$port

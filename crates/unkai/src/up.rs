@@ -13,6 +13,9 @@ use crate::{controller, trial};
 
 pub fn run(args: UpArgs) -> Result<()> {
     let state = StateDir::create(&args.state)?;
+    if !args.no_agent {
+        state.require_searchable()?;
+    }
     if let Some(running) = Running::read(&state.pid()) {
         bail!("the cloud in `{}` is up already, as process {}", state.path().display(), running.pid);
     }

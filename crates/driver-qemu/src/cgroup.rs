@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn both_generations_are_found() {
-        let legacy = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\ncgroup /c/mem cgroup rw,memory 0 0\ncgroup2 /u cgroup2 rw 0 0\n";
+        let legacy =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\ncgroup /c/mem cgroup rw,memory 0 0\ncgroup2 /u cgroup2 rw 0 0\n";
         let want = vec![("cpu".to_owned(), PathBuf::from("/sys/fs/cgroup/cpu")), ("memory".to_owned(), PathBuf::from("/c/mem"))];
         assert_eq!(hierarchy(legacy), Some(Hierarchy::Legacy(want)));
         assert_eq!(hierarchy("cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n"), Some(Hierarchy::Unified("/sys/fs/cgroup".into())));

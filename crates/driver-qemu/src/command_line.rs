@@ -199,7 +199,8 @@ pub(crate) fn disk_nodes(disk: &Disk, own_path: &str, passed: Option<Passed>) ->
         Source::External { path, .. } => foreign(&file, path, disk.read_only),
         Source::Overlay { base, base_format, .. } => {
             nodes.push(foreign(&format!("{top}-bf"), base, true));
-            let mut image = json!({"driver": base_format.name(), "node-name": format!("{top}-b"), "file": format!("{top}-bf"), "read-only": true});
+            let mut image =
+                json!({"driver": base_format.name(), "node-name": format!("{top}-b"), "file": format!("{top}-bf"), "read-only": true});
             if *base_format == Format::Qcow2 {
                 image["backing"] = Value::Null;
             }

@@ -44,6 +44,9 @@ pub fn prepare(disk: &Disk, dir: &ServerDir, owner: Owner, tools: &Tools) -> Res
     let path = dir.disk(&disk.id);
     let Some(bytes) = own_bytes(disk)? else { return Ok(()) };
     if path.exists() {
+        if let Source::Overlay { base, .. } = &disk.source {
+            qcow2::check_own(&path, base)?;
+        }
         grow(&path, disk.source.format(), bytes, tools)?;
         return give(&path, owner);
     }
@@ -78,7 +81,9 @@ fn create(disk: &Disk, path: &Path, bytes: u64, tools: &Tools) -> Result<()> {
     file.set_len(bytes).map_err(Error::io("size disk", path))?;
     match &disk.source {
         Source::Swap { .. } => write_swap_header(&file, bytes).map_err(Error::io("write swap signature to", path)),
-        Source::Ephemeral { label, .. } => run(Command::new(&tools.mke2fs).args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-E", "nodiscard"]).arg(path)),
+        Source::Ephemeral { label, .. } => {
+            run(Command::new(&tools.mke2fs).args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-E", "nodiscard"]).arg(path))
+        }
         _ => Ok(()),
     }
 }
@@ -122,10 +127,19 @@ fn virtual_size(path: &Path) -> Result<u64> {
 }
 
 fn lend_copy(from: &Path, to: &Path, owner: Owner) -> Result<()> {
+    if is_copy(from, to) {
+        return Ok(());
+    }
     let temporary = to.with_extension("new");
     std::fs::copy(from, &temporary).map_err(Error::io("copy boot file", from))?;
     lend(&temporary, owner)?;
     std::fs::rename(&temporary, to).map_err(Error::io("rename boot file to", to))
+}
+
+/// Of the same length and not older: boot files are read-only images, so that is enough.
+fn is_copy(from: &Path, to: &Path) -> bool {
+    let (Ok(from), Ok(to)) = (from.metadata(), to.metadata()) else { return false };
+    from.len() == to.len() && matches!((from.modified(), to.modified()), (Ok(from), Ok(to)) if to >= from)
 }
 
 pub fn remove_file(path: &Path) -> Result<()> {
@@ -178,6 +192,7 @@ pub fn export(disk: &Disk, dir: &ServerDir, target: &Path, format: Format, tools
     let mut image = serde_json::json!({"driver": disk.source.format().name(), "file": file(&own)});
     match &disk.source {
         Source::Overlay { base, base_format, .. } => {
+            qcow2::check_own(&own, base)?;
             image["backing"] = serde_json::json!({"driver": base_format.name(), "file": file(base)});
             if *base_format == Format::Qcow2 {
                 image["backing"]["backing"] = serde_json::Value::Null;

@@ -99,7 +99,8 @@ mod tests {
     fn table() {
         use Ended::*;
         use ExitReason::*;
-        let seen = |shutdown: &str, panicked, asked| Seen { shutdown: (!shutdown.is_empty()).then(|| shutdown.to_owned()), panicked, asked };
+        let seen =
+            |shutdown: &str, panicked, asked| Seen { shutdown: (!shutdown.is_empty()).then(|| shutdown.to_owned()), panicked, asked };
         let error = |text: &str| QemuError { text: text.to_owned() };
         let term = "2026-01-01T00:00:00.000000Z qemu-system-x86_64: terminating on signal 15 from pid 77 (kill)\n";
         let table = [

@@ -125,9 +125,12 @@ fn place(root: &Directory, names: Names) -> Vec<Placed<'_>> {
                 placed.push(Placed { directory: child, name: name.clone(), parent: at, sector: 0, bytes: 0 });
             }
         }
-        let lengths = [34, 34].into_iter().chain(directory.children.iter().map(|(n, c)| record_length(&encoded(n, names, matches!(c, Node::File(_))))));
+        let lengths = [34, 34]
+            .into_iter()
+            .chain(directory.children.iter().map(|(n, c)| record_length(&encoded(n, names, matches!(c, Node::File(_))))));
         // a record does not cross a sector
-        let end = lengths.fold(0, |end, length| if end % SECTOR + length > SECTOR { (end / SECTOR + 1) * SECTOR + length } else { end + length });
+        let end =
+            lengths.fold(0, |end, length| if end % SECTOR + length > SECTOR { (end / SECTOR + 1) * SECTOR + length } else { end + length });
         placed[at].bytes = end.div_ceil(SECTOR) * SECTOR;
         at += 1;
     }
@@ -138,7 +141,8 @@ fn encoded(name: &str, names: Names, file: bool) -> Vec<u8> {
     match names {
         Names::Joliet => name.encode_utf16().flat_map(u16::to_be_bytes).collect(),
         Names::Plain => {
-            let mut text: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c.to_ascii_uppercase() } else { '_' }).collect();
+            let mut text: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c.to_ascii_uppercase() } else { '_' }).collect();
             if file {
                 text.push_str(";1");
             }

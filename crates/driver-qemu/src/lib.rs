@@ -31,8 +31,8 @@ mod ledger;
 mod machine;
 mod process;
 mod qcow2;
-pub mod qmp;
 mod qemu;
+pub mod qmp;
 pub mod spec;
 mod vm;
 

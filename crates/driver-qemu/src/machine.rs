@@ -19,11 +19,7 @@ pub fn detect() -> (Accel, String) {
 
 /// A /dev/kvm that opens is not enough: some machines show one without the processor being able to virtualise.
 fn decide(cpuinfo: &str, device: Result<(), String>) -> (Accel, String) {
-    let flag = cpuinfo
-        .lines()
-        .filter(|l| l.starts_with("flags"))
-        .flat_map(str::split_whitespace)
-        .find(|f| matches!(*f, "vmx" | "svm"));
+    let flag = cpuinfo.lines().filter(|l| l.starts_with("flags")).flat_map(str::split_whitespace).find(|f| matches!(*f, "vmx" | "svm"));
     match (flag, device) {
         (Some(flag), Ok(())) => (Accel::Kvm, format!("processor flag {flag} and /dev/kvm opens")),
         (Some(flag), Err(e)) => (Accel::Tcg, format!("processor flag {flag}, but /dev/kvm does not open: {e}")),

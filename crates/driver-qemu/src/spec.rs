@@ -241,7 +241,8 @@ impl LaunchSpec {
         if self.cpu_model.as_ref().is_some_and(|m| !m.split([',', '=', '+']).all(word)) {
             return fail(format!("CPU model {:?}", self.cpu_model));
         }
-        let ide = self.disks.iter().filter(|d| d.bus != Bus::Virtio).count() + usize::from(self.config_drive.is_some_and(|b| b != Bus::Virtio));
+        let ide =
+            self.disks.iter().filter(|d| d.bus != Bus::Virtio).count() + usize::from(self.config_drive.is_some_and(|b| b != Bus::Virtio));
         if ide > IDE_DRIVES {
             return fail(format!("{ide} IDE drives, and there are places for {IDE_DRIVES}"));
         }
@@ -300,7 +301,10 @@ impl Nic {
 
 /// Safe inside QEMU ids, options and file names.
 fn word(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 128 && !text.starts_with(['.', '-']) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    !text.is_empty()
+        && text.len() <= 128
+        && !text.starts_with(['.', '-'])
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 #[cfg(test)]
@@ -324,7 +328,15 @@ mod tests {
     }
 
     fn disk(id: &str) -> Disk {
-        Disk { id: id.into(), source: Source::Blank { bytes: 1 << 20 }, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None }
+        Disk {
+            id: id.into(),
+            source: Source::Blank { bytes: 1 << 20 },
+            bus: Bus::Virtio,
+            read_only: false,
+            serial: None,
+            boot_index: None,
+            slot: None,
+        }
     }
 
     fn nic(port: &str) -> Nic {

@@ -43,15 +43,19 @@ impl Cost {
     }
 }
 
+/// How many may wait for their turn; more is somebody guessing, and is refused.
+const LONGEST_QUEUE: usize = 1024;
+
 pub struct Passwords {
     cost: Cost,
     turns: Arc<Semaphore>,
+    queue: Semaphore,
 }
 
 impl Passwords {
     pub fn new(cost: Cost) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Passwords { cost, turns: Arc::new(Semaphore::new(cores)) }
+        Passwords { cost, turns: Arc::new(Semaphore::new(cores)), queue: Semaphore::new(LONGEST_QUEUE) }
     }
 
     pub async fn hash(&self, password: &str) -> Result<String, Error> {
@@ -79,7 +83,9 @@ impl Passwords {
 
     /// The permit goes with the work, so that a client which hangs up does not free a thread that is still hashing.
     async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+        let place = self.queue.try_acquire().map_err(|_| Error::unavailable("Too many log-ins are waiting. Try again later."))?;
         let permit = self.turns.clone().acquire_owned().await.map_err(|e| Error::caused("waiting for a turn to hash", e))?;
+        drop(place);
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);
@@ -102,6 +108,14 @@ mod tests {
         assert!(!passwords.verify("two", Some(&hash)).await.unwrap());
         assert!(!passwords.verify("one", None).await.unwrap());
         assert_ne!(passwords.hash("one").await.unwrap(), hash, "salted");
+    }
+
+    #[tokio::test]
+    async fn a_long_queue_is_closed() {
+        let passwords = Passwords::new(Cost::none());
+        let _all = passwords.turns.acquire_many(passwords.turns.available_permits() as u32).await.unwrap();
+        let _full = passwords.queue.acquire_many(LONGEST_QUEUE as u32).await.unwrap();
+        assert!(matches!(passwords.hash("x").await, Err(Error::Unavailable(_))));
     }
 
     #[tokio::test]

@@ -21,7 +21,12 @@ fn simple() -> LaunchSpec {
             boot_index: Some(1),
             ..disk("root", Source::Overlay { base: "/images/b".into(), base_format: Format::Qcow2, bytes: 1 << 30 })
         }],
-        nics: vec![Nic { port: "2b7c0f9e-8a54-4f0e-a3a5-7b52a4f8f6d1".into(), mac: "fa:16:3e:01:02:03".into(), model: NicModel::Virtio, slot: None }],
+        nics: vec![Nic {
+            port: "2b7c0f9e-8a54-4f0e-a3a5-7b52a4f8f6d1".into(),
+            mac: "fa:16:3e:01:02:03".into(),
+            model: NicModel::Virtio,
+            slot: None,
+        }],
         boot: Boot::Disk,
         config_drive: None,
         firmware: Firmware { version: "0".into(), ..Firmware::default() },
@@ -42,7 +47,8 @@ fn wide() -> LaunchSpec {
         Disk { bus: Bus::IdeCdrom, read_only: true, ..disk("install", iso) },
     ]);
     spec.nics.push(Nic { port: "p2".into(), mac: "fa:16:3e:01:02:04".into(), model: NicModel::E1000, slot: None });
-    spec.boot = Boot::Kernel { kernel: "/images/k".into(), ramdisk: Some("/images/r".into()), command_line: "console=ttyS0 root=/dev/vda".into() };
+    spec.boot =
+        Boot::Kernel { kernel: "/images/k".into(), ramdisk: Some("/images/r".into()), command_line: "console=ttyS0 root=/dev/vda".into() };
     spec.config_drive = Some(Bus::IdeCdrom);
     spec
 }
@@ -75,7 +81,8 @@ fn check(name: &str, text: &str) {
         std::fs::write(&path, text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, golden, "{name} differs; look at the change, then run with UPDATE_GOLDENS=1");
+    let differs = text.lines().zip(golden.lines().chain(std::iter::repeat(""))).find(|(new, old)| new != old);
+    assert!(text == golden, "{name} differs, first here: {differs:#?}; look at the change, then run with UPDATE_GOLDENS=1");
 }
 
 #[test]

@@ -28,7 +28,9 @@ pub enum FoundState {
     Stopped,
     Suspended,
     /// Its directory or its process cannot be used as it is; [`Qemu::remove`] clears it.
-    Broken { problem: String },
+    Broken {
+        problem: String,
+    },
     /// A process that uses our directory, of a server that is not defined; [`Qemu::remove`] ends it.
     Orphan(ProcessId),
 }
@@ -105,7 +107,13 @@ impl Qemu {
         }
         let vm = self.watch(entry, ledger, process, qmp);
         if status["status"] != "running" {
-            let _ = vm.reach(RunState::Paused).await;
+            // The monitor finds the same: a paused guest, or one that ended while nobody looked and whose process goes now.
+            let _ = vm.watch().wait_for(|s| s.state != RunState::Running).await;
+            if matches!(vm.status().state, RunState::Ending | RunState::Exited) {
+                vm.exited().await;
+                entry.vm = None;
+                return Ok(None);
+            }
         }
         Ok(Some(vm))
     }

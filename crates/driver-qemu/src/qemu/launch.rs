@@ -3,6 +3,7 @@
 use super::{Entry, OVERHEAD_MIB, Qemu, blocking};
 use crate::cgroup::{self, Limits};
 use crate::command_line::{Fds, Host, ImageFd, command_line};
+use crate::console;
 use crate::disks;
 use crate::error::{Error, Result};
 use crate::exit::last_words;
@@ -12,7 +13,6 @@ use crate::machine::Accel;
 use crate::process::{Process, Start, inheritable};
 use crate::qmp::Qmp;
 use crate::vm::{EventKind, Intent, RunState, Shared, Status, Vm, monitor};
-use crate::console;
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

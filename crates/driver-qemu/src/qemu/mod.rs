@@ -213,7 +213,14 @@ impl Qemu {
     }
 
     /// Copies a disk into one file that stands alone, whether the server runs or not.
-    pub async fn snapshot_disk(&self, id: Uuid, disk: &str, target: &Path, format: Format, progress: Option<watch::Sender<Progress>>) -> Result<Snapshot> {
+    pub async fn snapshot_disk(
+        &self,
+        id: Uuid,
+        disk: &str,
+        target: &Path,
+        format: Format,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Snapshot> {
         if let Some(vm) = self.vm(id).await {
             return vm.snapshot_disk(disk, target, format, progress).await;
         }

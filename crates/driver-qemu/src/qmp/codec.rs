@@ -22,8 +22,13 @@ pub struct Fault {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    Greeting { version: (u64, u64, u64) },
-    Reply { id: u64, result: Result<Value, Fault> },
+    Greeting {
+        version: (u64, u64, u64),
+    },
+    Reply {
+        id: u64,
+        result: Result<Value, Fault>,
+    },
     Event(QmpEvent),
     /// Valid JSON that answers nothing we asked.
     Other,

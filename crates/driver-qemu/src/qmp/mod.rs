@@ -6,8 +6,8 @@
 pub mod codec;
 
 use crate::error::{Error, Result};
-use codec::{Fault, Lines, Message};
 pub use codec::QmpEvent;
+use codec::{Fault, Lines, Message};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::Value;
 use std::collections::HashMap;

@@ -114,10 +114,8 @@ async fn a_descriptor_travels_with_its_command() {
                 let mut space = nix::cmsg_space!([RawFd; 4]);
                 let mut iov = [IoSliceMut::new(&mut bytes)];
                 let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::empty())?;
-                let fds: Vec<RawFd> = message
-                    .cmsgs()?
-                    .flat_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { fds } else { Vec::new() })
-                    .collect();
+                let fds: Vec<RawFd> =
+                    message.cmsgs()?.flat_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { fds } else { Vec::new() }).collect();
                 Ok(fds.len())
             })
             .await

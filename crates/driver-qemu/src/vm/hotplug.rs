@@ -146,7 +146,11 @@ async fn plug_nodes(qmp: &Qmp, nodes: &[Value], device: Value) -> Result<()> {
 /// Gives QEMU an open file; returns the number of its descriptor set. `label` finds it again.
 pub(super) async fn pass(qmp: &Qmp, fd: OwnedFd, label: &str) -> Result<i64> {
     let reply = qmp.execute_with_fd("add-fd", json!({"opaque": label}), fd).await?;
-    reply["fdset-id"].as_i64().ok_or_else(|| Error::Refused { command: "add-fd".into(), class: String::new(), text: "no fdset-id in the answer".into() })
+    reply["fdset-id"].as_i64().ok_or_else(|| Error::Refused {
+        command: "add-fd".into(),
+        class: String::new(),
+        text: "no fdset-id in the answer".into(),
+    })
 }
 
 /// Closes QEMU's copies of descriptors passed under this label.

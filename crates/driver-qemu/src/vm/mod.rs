@@ -61,9 +61,15 @@ pub enum EventKind {
     Resumed,
     /// The guest (or this driver) restarted the machine; the process is the same. One restart may be told twice: the firmware resets
     /// once more when it finds that it was jumped into.
-    Reset { by_guest: bool },
+    Reset {
+        by_guest: bool,
+    },
     /// A disk could not be read or written; the guest stands still if `paused`.
-    DiskError { disk: String, no_space: bool, paused: bool },
+    DiskError {
+        disk: String,
+        no_space: bool,
+        paused: bool,
+    },
     Exited(Exit),
 }
 

@@ -141,7 +141,9 @@ async fn apply(shared: &Arc<Shared>, event: &QmpEvent) {
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let flag = |name: &str| event.data.get(name).and_then(Value::as_bool).unwrap_or(false);
     match event.name.as_str() {
-        "SHUTDOWN" if text("reason").starts_with("guest-") || text("reason") == "subsystem-reset" => guest_ended(shared, text("reason")).await,
+        "SHUTDOWN" if text("reason").starts_with("guest-") || text("reason") == "subsystem-reset" => {
+            guest_ended(shared, text("reason")).await
+        }
         "SHUTDOWN" => {
             note(shared, event);
             // QEMU obeys a signal by itself, but was seen to wait for ever on a command of ours that came at that moment.

@@ -27,6 +27,7 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// The file was written by the guest's QEMU: whoever uses it as an image examines it as if it had been uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub path: PathBuf,
@@ -37,7 +38,13 @@ pub struct Snapshot {
 
 impl Vm {
     /// Copies a disk into `target`, which must not be there yet. The work goes on and is cleaned up even when the caller stops waiting.
-    pub async fn snapshot_disk(&self, id: &str, target: &Path, format: Format, progress: Option<watch::Sender<Progress>>) -> Result<Snapshot> {
+    pub async fn snapshot_disk(
+        &self,
+        id: &str,
+        target: &Path,
+        format: Format,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Snapshot> {
         let (shared, id, target) = (self.shared.clone(), id.to_owned(), target.to_path_buf());
         let work = tokio::spawn(async move {
             let result = take(&shared, &id, &target, format, progress).await;
@@ -57,7 +64,13 @@ fn unfinished(target: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-async fn take(shared: &Arc<Shared>, id: &str, target: &Path, format: Format, progress: Option<watch::Sender<Progress>>) -> Result<Snapshot> {
+async fn take(
+    shared: &Arc<Shared>,
+    id: &str,
+    target: &Path,
+    format: Format,
+    progress: Option<watch::Sender<Progress>>,
+) -> Result<Snapshot> {
     let _operation = shared.operation.lock().await;
     shared.running()?;
     let disk = shared.ledger().spec.disks.iter().find(|d| d.id == id).cloned().ok_or_else(|| Error::NoDevice(id.to_owned()))?;
@@ -114,9 +127,8 @@ async fn copy(
     }
     qmp.execute("blockdev-add", image).await?;
     let frozen = freeze(shared).await;
-    let started = qmp
-        .execute("blockdev-backup", json!({"job-id": job, "device": node, "target": job, "sync": "full", "auto-dismiss": false}))
-        .await;
+    let started =
+        qmp.execute("blockdev-backup", json!({"job-id": job, "device": node, "target": job, "sync": "full", "auto-dismiss": false})).await;
     if frozen {
         thaw(shared).await;
     }

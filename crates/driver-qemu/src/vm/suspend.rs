@@ -85,4 +85,3 @@ async fn settled(qmp: &Qmp) -> Result<()> {
         }
     }
 }
-

@@ -55,7 +55,10 @@ async fn an_end_while_nobody_looked_is_still_known() {
     drop(serial);
     host.restart_agent();
     let mut events = host.qemu().events();
-    host.qemu().discover().await;
+    let found = host.qemu().discover().await;
+    assert!(matches!(found[0].state, FoundState::Stopped), "{found:?}");
+    let ledger = found[0].ledger.clone().unwrap();
+    assert!(ledger.process.is_none() && ledger.desired == Desired::Running);
     let exit = loop {
         let event = tokio::time::timeout(SHORT, events.recv()).await.unwrap().unwrap();
         if let EventKind::Exited(exit) = event.kind {
@@ -63,8 +66,8 @@ async fn an_end_while_nobody_looked_is_still_known() {
         }
     };
     assert_eq!(exit.reason, ExitReason::GuestShutdown);
-    assert!(host.qemu().ledger(id).unwrap().process.is_none());
-    assert!(matches!(host.qemu().discover().await[0].state, FoundState::Stopped));
+    assert_eq!(ledger.last_exit, Some(exit));
+    assert_eq!(host.qemu().ledger(id).unwrap(), ledger);
 }
 
 #[tokio::test]

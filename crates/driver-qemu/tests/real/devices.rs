@@ -17,7 +17,8 @@ async fn a_network_card_is_plugged_and_unplugged() {
     let host = TestHost::new();
     let (vm, mut serial) = host.boot().await;
     let Some(fd) = tap() else { return };
-    let nic = Nic { port: "3f2b6c1e-0000-4000-8000-000000000001".into(), mac: "fa:16:3e:0a:0b:0c".into(), model: NicModel::Virtio, slot: None };
+    let nic =
+        Nic { port: "3f2b6c1e-0000-4000-8000-000000000001".into(), mac: "fa:16:3e:0a:0b:0c".into(), model: NicModel::Virtio, slot: None };
     vm.plug_nic(nic.clone(), fd).await.unwrap();
     vm.plug_nic(nic.clone(), tap().unwrap()).await.unwrap();
     serial.until("ip link", "fa:16:3e:0a:0b:0c").await;

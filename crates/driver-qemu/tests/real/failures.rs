@@ -69,7 +69,8 @@ async fn a_full_disk_pauses_the_guest_and_is_told() {
     let small = host.path().join("servers");
     let target = std::ffi::CString::new(small.as_os_str().as_encoded_bytes()).unwrap();
     // SAFETY: terminated strings; the mount is this test's own directory.
-    let mounted = unsafe { libc::mount(c"unkai-test".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=24m,mode=711".as_ptr().cast()) };
+    let mounted =
+        unsafe { libc::mount(c"unkai-test".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=24m,mode=711".as_ptr().cast()) };
     if mounted != 0 {
         eprintln!("skipped: cannot mount a small file system: {}", std::io::Error::last_os_error());
         return;

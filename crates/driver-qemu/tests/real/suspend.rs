@@ -13,7 +13,8 @@ async fn a_suspended_guest_counts_on() {
     let id = vm.id();
     // a hot plugged device must be there again, in its place
     let scratch = Source::Blank { bytes: 8 << 20 };
-    let disk = Disk { id: "scratch".into(), source: scratch, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None };
+    let disk =
+        Disk { id: "scratch".into(), source: scratch, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None };
     vm.plug_disk(disk).await.unwrap();
     serial.until("ls /dev/vd*", "/dev/vdb").await;
     serial.send("i=0; while :; do i=$((i+1)); echo \"count $i.\"; sleep 0.2; done\n").await;
@@ -37,7 +38,14 @@ async fn a_suspended_guest_counts_on() {
     assert!(!ledger.suspended && ledger.spec.machine.is_some_and(|m| m.starts_with("pc-i440fx-")));
     serial.send("\x03").await;
     serial.expect("$ ", SHORT).await;
-    assert_eq!(serial.run("dd if=/dev/vdb bs=4k count=1 2>/dev/null | wc -c; sudo dd if=/dev/vdb bs=4k count=1 2>/dev/null | wc -c").await.lines().last(), Some("4096"));
+    assert_eq!(
+        serial
+            .run("dd if=/dev/vdb bs=4k count=1 2>/dev/null | wc -c; sudo dd if=/dev/vdb bs=4k count=1 2>/dev/null | wc -c")
+            .await
+            .lines()
+            .last(),
+        Some("4096")
+    );
 
     // a paused guest, and a saved state that is thrown away
     vm.pause().await.unwrap();

@@ -99,3 +99,25 @@ impl Kind for Assignment {
         d.refers(&self.role);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_grant_has_one_id_and_names_all_it_needs() {
+        let grant = |inherited| Assignment::new(Actor::User("u".into()), Scope::Domain("d".into()), "r".into(), inherited);
+        assert_eq!(grant(false).meta.id, grant(false).meta.id);
+        assert_ne!(grant(false).meta.id, grant(true).meta.id);
+        let mut derived = Derived::default();
+        grant(false).derive(&mut derived);
+        let named: Vec<&str> = derived.references.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(named, ["user", "project", "role"]);
+    }
+
+    #[test]
+    fn a_user_and_a_group_of_one_id_are_two() {
+        assert_ne!(Actor::User("x".into()).key(), Actor::Group("x".into()).key());
+        assert_ne!(Scope::Project("x".into()).key(), Scope::Domain("x".into()).key());
+    }
+}

@@ -102,3 +102,30 @@ impl Kind for Project {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(project: &Project) -> Vec<(&'static str, std::sync::Arc<str>)> {
+        let mut derived = Derived::default();
+        project.derive(&mut derived);
+        derived.claims
+    }
+
+    #[test]
+    fn names_are_unique_among_domains_and_within_one() {
+        let (a, b) = (Project::domain("a", "same"), Project::domain("b", "other"));
+        let in_domain = |domain: &Project| Project::new("p", "same", &domain.meta.id, &domain.meta.id);
+        assert_eq!(claims(&a), [("domain-name", "same".into())]);
+        assert_ne!(claims(&in_domain(&a)), claims(&in_domain(&b)));
+        assert_ne!(claims(&in_domain(&a)), claims(&a));
+    }
+
+    #[test]
+    fn a_domain_manages_itself() {
+        let domain = Project::domain("d", "d");
+        assert_eq!(domain.managing_domain().as_str(), "d");
+        assert_eq!(Project::new("p", "p", &domain.meta.id, &domain.meta.id).managing_domain().as_str(), "d");
+    }
+}

@@ -81,3 +81,21 @@ impl Kind for Revocation {
     const NAME: &'static str = "revocation";
     crate::meta_accessors!();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_number() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        assert!(Revocation::id("z", at(9)) < Revocation::id("a", at(10)));
+        assert!(SecretKey::id(KeyPurpose::Token, 9) < SecretKey::id(KeyPurpose::Token, 10));
+    }
+
+    #[test]
+    fn a_key_is_never_printed() {
+        let key = SecretKey::new(KeyPurpose::Token, 1, "5ec2e7".into());
+        assert!(!format!("{key:?}").contains("5ec2e7"));
+    }
+}

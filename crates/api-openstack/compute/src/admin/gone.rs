@@ -4,7 +4,6 @@ use unkai_openstack::{Caller, Routes};
 
 use crate::Fault;
 
-/// 410: removed in release ... of the original.
 const GONE: [&str; 9] = [
     "/v2.1/os-agents",
     "/v2.1/os-cells",
@@ -18,7 +17,8 @@ const GONE: [&str; 9] = [
 ];
 
 pub fn routes() -> Routes {
-    GONE.iter().fold(Routes::new(), |routes, path| {
+    let routes = Routes::new().get("/v2.1/servers/{id}/os-virtual-interfaces", removed);
+    GONE.iter().fold(routes, |routes, path| {
         let one = format!("{path}/{{id}}");
         routes.get(path, removed).post(path, removed).get(&one, removed).put(&one, removed).delete(&one, removed)
     })

@@ -3,6 +3,7 @@
 mod aggregates;
 mod audit_log;
 mod extensions;
+mod external_events;
 mod flavors;
 mod gone;
 mod hypervisors;
@@ -10,6 +11,7 @@ mod keypairs;
 mod keys;
 mod limits;
 mod migrations;
+mod network;
 mod os_hosts;
 mod page;
 mod policy;
@@ -43,6 +45,8 @@ pub fn routes(_: &Cloud) -> Routes {
         .merge(tenant_usage::routes())
         .merge(audit_log::routes())
         .merge(migrations::routes())
+        .merge(network::routes())
+        .merge(external_events::routes())
         .merge(gone::routes())
 }
 

@@ -164,7 +164,10 @@ async fn associate(cloud: &Cloud, project: Id<Project>, what: Filtered) -> Answe
         let association = EndpointAssociation::new(&project, what.clone());
         match tx.get(&association.meta.id) {
             Some(_) => Err(Refusal::conflict("endpoint association", "Duplicate entry")),
-            None => Ok(drop(tx.insert(association)?)),
+            None => {
+                tx.insert(association)?;
+                Ok(())
+            }
         }
     };
     cloud.store.transact(insert).await?;

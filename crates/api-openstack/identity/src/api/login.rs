@@ -40,21 +40,28 @@ struct Proof {
     expires: Option<Timestamp>,
     parent: Option<AuditId>,
     app_credential: Option<Arc<AppCredential>>,
+    /// The hash that the password was checked against, and the token that was shown.
+    hash: Option<String>,
+    token: Option<String>,
 }
 
 async fn login(State(cloud): State<Cloud>, service: Service, params: Params, Json(body): Json) -> Answer {
     let request = Request::parse(&body)?;
     service.rotate_when_due().await?;
+    // Taken before anything is looked at: whatever ends tokens while the proofs are checked ends this one too.
+    let issued = Timestamp::now();
     let view = cloud.store.read().await?;
     let wanted = request.wanted(&view)?;
     let mut proof = Proof::default();
     for method in &request.methods {
         prove(&service, &view, *method, &request, &mut proof).await?;
     }
-    let user = proof.user.clone().and_then(|id| view.get(&id)).ok_or_else(Refusal::unauthorized)?;
+    // Checking a password takes a while; the answer is about the state after it.
+    let view = cloud.store.read().await?;
+    let user = still_proven(&service, &view, &proof)?;
     enough_methods(&user, &proof.methods)?;
     let scope = scope(&view, &user, wanted, &proof)?;
-    let token = issue(&service, &user, scope, proof)?;
+    let token = issue(&service, &user, scope, proof, issued)?;
     let session = session::judge(&view, token).map_err(|error| {
         tracing::info!(user = %user.meta.id, %error, "a log-in was refused");
         Refusal::unauthorized()
@@ -62,6 +69,17 @@ async fn login(State(cloud): State<Cloud>, service: Service, params: Params, Jso
     let text = service.seal(&view, &session.token)?;
     let body = render::token_bytes(&view, &session, !params.has("nocatalog"));
     Ok(token_answer(StatusCode::CREATED, &text, body))
+}
+
+/// The user, if what was proven is still what there is.
+fn still_proven(service: &Identity, view: &View, proof: &Proof) -> Answer<Arc<User>> {
+    let user = proof.user.as_ref().and_then(|id| view.get(id)).ok_or_else(Refusal::unauthorized)?;
+    let now = user.password.as_ref().map(|password| password.hash.as_str());
+    let same_password = proof.hash.is_none() || proof.hash.as_deref() == now;
+    let good_token = |text: &String| service.session(view, text, Timestamp::now(), SignedDuration::ZERO).is_ok();
+    let same_credential = |known: &Arc<AppCredential>| view.get(&known.meta.id).is_some_and(|now| now.secret_hash == known.secret_hash);
+    let good = same_password && proof.token.as_ref().is_none_or(good_token) && proof.app_credential.as_ref().is_none_or(same_credential);
+    if good { Ok(user) } else { Err(Refusal::unauthorized()) }
 }
 
 /// The parts of a well-formed request.
@@ -211,7 +229,7 @@ fn find_user(view: &View, part: &Map<String, Value>) -> Answer<Option<Arc<User>>
 async fn prove(service: &Identity, view: &View, method: Method, request: &Request<'_>, proof: &mut Proof) -> Answer<()> {
     let payload = request.payload(method);
     let user = match method {
-        Method::Password => by_password(service, view, payload).await?,
+        Method::Password => by_password(service, view, payload, proof).await?,
         Method::Token => by_token(service, view, payload, request, proof)?,
         Method::ApplicationCredential => by_app_credential(service, view, payload, proof).await?,
     };
@@ -224,12 +242,13 @@ async fn prove(service: &Identity, view: &View, method: Method, request: &Reques
     Ok(())
 }
 
-async fn by_password(service: &Identity, view: &View, payload: &Map<String, Value>) -> Answer<Id<User>> {
+async fn by_password(service: &Identity, view: &View, payload: &Map<String, Value>, proof: &mut Proof) -> Answer<Id<User>> {
     let part = payload.get("user").and_then(Value::as_object).ok_or_else(|| Refusal::missing("user", "password"))?;
     let user = find_user(view, part)?;
     let password = text(part, "password").ok_or_else(|| Refusal::missing("password", "user"))?;
     let hash = user.as_ref().and_then(|user| user.password.as_ref()).map(|password| password.hash.as_str());
     let right = service.passwords.verify(password, hash).await?;
+    proof.hash = hash.map(str::to_owned);
     user.filter(|user| right && user.enabled).map(|user| user.meta.id.clone()).ok_or_else(Refusal::unauthorized)
 }
 
@@ -239,6 +258,7 @@ fn by_token(service: &Identity, view: &View, payload: &Map<String, Value>, reque
     may_exchange(&session, request)?;
     proof.methods.extend(session.token.methods.iter().copied());
     proof.expires = Some(session.token.expires);
+    proof.token = Some(token.to_owned());
     proof.parent = Some(session.token.parent.unwrap_or(session.token.audit));
     proof.app_credential = session.app_credential.clone();
     Ok(session.token.user.clone())
@@ -311,8 +331,8 @@ fn scope(view: &View, user: &User, wanted: Wanted, proof: &Proof) -> Answer<Opti
     }
 }
 
-fn issue(service: &Identity, user: &User, scope: Option<Scope>, proof: Proof) -> Answer<Token> {
-    let issued = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default();
+fn issue(service: &Identity, user: &User, scope: Option<Scope>, proof: Proof, issued: Timestamp) -> Answer<Token> {
+    let issued = Timestamp::from_microsecond(issued.as_microsecond()).unwrap_or_default();
     let mut expires = proof.expires.unwrap_or(issued + service.settings.token_life);
     if let Some(end) = proof.app_credential.as_ref().and_then(|credential| credential.expires) {
         expires = expires.min(end);

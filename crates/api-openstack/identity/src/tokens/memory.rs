@@ -108,3 +108,69 @@ impl Inner {
         self.young.insert(token.into(), entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::payload::{Method, Token};
+    use crate::tokens::session;
+    use jiff::Timestamp;
+    use unkai_model::{Error, Id, Meta};
+    use unkai_store::{Store, System, Tx};
+
+    async fn store() -> Store {
+        let store = Store::in_memory(Arc::new(System));
+        let fill = |tx: &mut Tx| -> Result<(), Error> {
+            tx.insert(Project::domain("default", "Default"))?;
+            tx.insert(User::new("ann", "ann", &Id::from("default")))?;
+            Ok(())
+        };
+        store.transact(fill).await.unwrap();
+        store
+    }
+
+    fn session(view: &View) -> Arc<Session> {
+        let now = Timestamp::now();
+        let (methods, user) = ([Method::Password].into(), "ann".into());
+        let token = Token { methods, issued: now, expires: now, audit: [0; 16], parent: None, user, scope: None, app_credential: None };
+        Arc::new(session::judge(view, token).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_change_that_matters_forgets_everything_and_another_does_not() {
+        let (store, memory) = (store().await, Memory::default());
+        let before = store.view();
+        memory.put(&before, "t", session(&before));
+        let other = |tx: &mut Tx| -> Result<(), Error> {
+            tx.insert(unkai_model::quota::Quota { meta: Meta::new("q"), limits: Default::default() })?;
+            Ok(())
+        };
+        store.transact(other).await.unwrap();
+        assert!(memory.get(&store.view(), "t").is_some());
+        let change = |tx: &mut Tx| {
+            tx.update(&Id::from("ann"), |user: &mut User| -> Result<(), Error> {
+                user.enabled = false;
+                Ok(())
+            })
+        };
+        let stale = session(&store.view());
+        store.transact(change).await.unwrap();
+        assert!(memory.get(&store.view(), "t").is_none());
+        memory.put(&before, "t", stale);
+        assert!(memory.get(&store.view(), "t").is_none(), "what was judged before the change is not kept");
+    }
+
+    #[tokio::test]
+    async fn it_stays_bounded_and_keeps_what_is_used() {
+        let (store, memory) = (store().await, Memory::default());
+        let view = store.view();
+        let session = session(&view);
+        for n in 0..GENERATION * 3 {
+            memory.put(&view, &n.to_string(), session.clone());
+            assert!(memory.get(&view, "0").is_some(), "used all the time, after {n}");
+        }
+        let inner = memory.lock();
+        assert!(inner.young.len() + inner.old.len() <= 2 * GENERATION);
+        assert!(!inner.young.contains_key("1") && !inner.old.contains_key("1"), "what is not used is forgotten");
+    }
+}

@@ -47,9 +47,6 @@ impl Refusal {
     pub fn conflict(what: &str, details: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::CONFLICT, format!("Conflict occurred attempting to store {what} - {details}."))
     }
-    pub fn not_implemented() -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "The action you have requested has not been implemented.")
-    }
 }
 
 /// What a claim protects, and how a duplicate is named to the caller.

@@ -62,7 +62,9 @@ impl Params {
         if let Some(limit) = limit.filter(|_| cut) {
             items.truncate(limit);
             let marker = items.last().map(id_of).unwrap_or_default();
-            next = format!("{base}{path}?limit={limit}&marker={marker}").into();
+            let others = self.raw.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("marker="));
+            let query = others.map(str::to_owned).chain([format!("marker={marker}")]).collect::<Vec<_>>().join("&");
+            next = format!("{base}{path}?{query}").into();
         }
         let query = if self.raw.is_empty() { String::new() } else { format!("?{}", self.raw) };
         let links = json!({"next": next, "self": format!("{base}{path}{query}"), "previous": null});
@@ -80,7 +82,7 @@ fn matches(value: Option<&Value>, how: &str, wanted: &str) -> bool {
         Some(Value::Bool(is)) => *is != matches!(wanted.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off" | "f"),
         Some(Value::String(is)) => text_matches(is, how, wanted),
         Some(Value::Null) | None => matches!(wanted, "" | "null" | "None"),
-        Some(other) => other.to_string() == wanted,
+        Some(other) => wanted.parse::<Value>().is_ok_and(|wanted| wanted == *other),
     }
 }
 

@@ -72,21 +72,21 @@ async fn lists_are_filtered() {
     let h = Harness::new().await;
     let tagged = h.make("projects", "project", json!({"name": "tagged", "tags": ["red", "blue"]})).await;
     let plain = h.make("projects", "project", json!({"name": "plain", "enabled": false, "tags": ["red"]})).await;
-    let list = async |query: &str| ids(&h.done("GET", &format!("projects?{query}"), Value::Null).await, "projects");
+    let list = async |query: &str| ids(&h.done("GET", &format!("projects?{query}"), Value::Null).await, "projects").join(" ");
     let both = {
         let mut both = [tagged.clone(), plain.clone()];
         both.sort_unstable();
-        both
+        both.join(" ")
     };
-    assert_eq!(list("name=tagged").await, [tagged.clone()]);
-    assert_eq!(list("name__contains=la").await, [plain.clone()]);
-    assert_eq!(list("enabled=false").await, [plain.clone()]);
-    assert_eq!(list("tags=red,blue").await, [tagged.clone()]);
+    assert_eq!(list("name=tagged").await, tagged);
+    assert_eq!(list("name__contains=la").await, plain);
+    assert_eq!(list("enabled=false").await, plain);
+    assert_eq!(list("tags=red,blue").await, tagged);
     assert_eq!(list("tags-any=red,green").await, both);
-    assert_eq!(list("not-tags=red,blue&tags=red").await, [plain.clone()]);
-    assert_eq!(list("not-tags-any=red").await, [h.admin_project.clone()]);
-    assert_eq!(list("is_domain=true").await, ["default"]);
-    assert_eq!(list("limit=1").await.len(), 1);
+    assert_eq!(list("not-tags=red,blue&tags=red").await, plain);
+    assert_eq!(list("not-tags-any=red").await, h.admin_project);
+    assert_eq!(list("is_domain=true").await, "default");
+    assert_eq!(list("limit=1").await.split(' ').count(), 1);
 }
 
 #[tokio::test]

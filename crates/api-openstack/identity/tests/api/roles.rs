@@ -29,7 +29,7 @@ async fn roles_come_down_from_the_domain_and_from_projects_above() {
     assert_eq!(role_names(&h.login("ann", "ann", on_project(&leaf)).await.body), ["reader"]);
     assert_eq!(role_names(&h.login("ann", "ann", on_project(&top)).await.body), ["reader"]);
     let listed = h.done("GET", &format!("{from_domain}/inherited_to_projects"), Value::Null).await;
-    assert_eq!(ids(&listed, "roles"), [reader.clone()]);
+    assert_eq!(ids(&listed, "roles"), std::slice::from_ref(&reader));
     assert_eq!(h.admin.call("HEAD", &format!("/identity/v3/{from_domain}/{reader}/inherited_to_projects"), Value::Null).await.status, 204);
     let own = h.client(&h.token("ann", "ann", Value::Null).await).get("/identity/v3/auth/projects").await;
     assert_eq!(ids(&own, "projects").len(), 3, "all of the domain's");

@@ -179,7 +179,7 @@ fn check_ports(rule: &RuleRequest) -> Result<(), Refusal> {
 }
 
 fn check_icmp(kind: Option<u16>, code: Option<u16>) -> Result<(), Refusal> {
-    for (field, attribute, value) in [("port_range_min", "type", kind), ("port_range_max", "code", code)] {
+    for (field, attribute, value) in [("type", "port_range_min", kind), ("code", "port_range_max", code)] {
         if let Some(value) = value.filter(|v| *v > 255) {
             let text = format!("Invalid value for ICMP {field} ({attribute}) {value}. It must be 0 to 255.");
             return Err(Refusal::bad("SecurityGroupInvalidIcmpValue", text));

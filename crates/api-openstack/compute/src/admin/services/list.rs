@@ -60,7 +60,7 @@ pub fn find(view: &View, id: &str, version: Microversion) -> Result<Service, Fau
         return Err(Fault::bad_request(format!("Invalid uuid {id}")));
     }
     if !by_uuid && id.parse::<i64>().is_err() {
-        return Err(Fault::bad_request(format!("Invalid input received: id must be an integer")));
+        return Err(Fault::bad_request("Invalid input received: id must be an integer"));
     }
     let is = |service: &Service| if by_uuid { service.id.eq_ignore_ascii_case(id) } else { service.number.to_string() == id };
     services(view).into_iter().find(is).ok_or_else(|| Fault::not_found(format!("Service {id} could not be found.")))

@@ -170,3 +170,25 @@ async fn the_oldest_view_of_hosts_ends_at_2_42() {
     setup.speak(43);
     refusal(404, setup.admin("GET", "/os-hosts", Value::Null).await);
 }
+
+#[tokio::test]
+async fn events_are_about_servers_that_exist() {
+    let setup = Setup::new().await;
+    let host = setup.host(1).await;
+    let (here, waiting) = (setup.server(1, Some(&host), None).await, setup.server(2, None, None).await);
+    let nobody = "50000000-0000-4000-8000-000000000000";
+    let body = |servers: &[&str]| {
+        let events: Vec<_> = servers.iter().map(|id| json!({"name": "network-changed", "server_uuid": id, "tag": "t"})).collect();
+        json!({ "events": events })
+    };
+    let path = "/os-server-external-events";
+    let done = expect(200, setup.admin("POST", path, body(&[&here])).await);
+    assert_eq!(done["events"][0], json!({"name": "network-changed", "server_uuid": here, "tag": "t", "status": "completed", "code": 200}));
+    let mixed = expect(207, setup.admin("POST", path, body(&[&here, &waiting, nobody])).await);
+    let codes: Vec<_> = mixed["events"].as_array().unwrap().iter().map(|event| event["code"].as_u64().unwrap()).collect();
+    assert_eq!(codes, [200, 422, 404]);
+    assert_eq!(refusal(404, setup.admin("POST", path, body(&[nobody])).await), "No instances found for any event");
+    refusal(403, setup.member("POST", path, body(&[&here])).await);
+    refusal(400, setup.admin("POST", path, json!({"events": [{"name": "volume-extended", "server_uuid": here}]})).await);
+    refusal(400, setup.admin("POST", path, json!({"events": []})).await);
+}

@@ -5,6 +5,7 @@ mod documents;
 mod flavors;
 mod hosts;
 mod keypairs;
+mod network;
 mod quotas;
 mod server_groups;
 mod usage;

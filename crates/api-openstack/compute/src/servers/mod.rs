@@ -18,7 +18,6 @@ mod metadata;
 mod password;
 mod perform;
 mod ports;
-mod proxies;
 mod schemas;
 mod show;
 mod snapshot;
@@ -67,6 +66,10 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
         .put("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
         .delete("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .get("/v2.1/servers/{id}/shares", around::shares)
+        .post("/v2.1/servers/{id}/shares", around::attach_share)
+        .get("/v2.1/servers/{id}/shares/{share}", around::no_share)
+        .delete("/v2.1/servers/{id}/shares/{share}", around::no_share)
         .get("/v2.1/servers/{id}/migrations", around::migrations)
         .get("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
         .delete("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
@@ -87,7 +90,6 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/images/{id}/metadata/{key}", images::metadata_item)
         .put("/v2.1/images/{id}/metadata/{key}", images::set_metadata_item)
         .delete("/v2.1/images/{id}/metadata/{key}", images::delete_metadata_item)
-        .merge(proxies::routes())
 }
 
 /// Reached without a token of identity: a console's own token is in the query.

@@ -13,10 +13,10 @@ use unkai_store::{Tx, View};
 use super::super::create::{reference, text};
 use super::super::cx::Cx;
 use super::super::perform::{Rule, look, perform};
-use super::super::proxies::group_body;
 use super::super::schemas;
 use super::{Action, accepted, no_longer};
 use crate::Fault;
+use crate::admin::network::security_groups::render;
 
 static ADD: Rule = Rule::note("addSecurityGroup", "os_compute_api:os-security-groups:add", &[]);
 static REMOVE: Rule = Rule::note("removeSecurityGroup", "os_compute_api:os-security-groups:remove", &[]);
@@ -88,7 +88,7 @@ pub fn group_names(view: &View, server: &Server) -> Vec<std::sync::Arc<SecurityG
 /// `GET /servers/{id}/os-security-groups`.
 pub async fn list(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
     let (view, server, _) = look(&cx, &id).await?;
-    let groups: Vec<Value> = group_names(&view, &server).iter().map(|group| group_body(&view, group)).collect();
+    let groups: Vec<Value> = group_names(&view, &server).iter().map(|group| render(&view, group)).collect();
     Ok(Json(json!({ "security_groups": groups })).into_response())
 }
 

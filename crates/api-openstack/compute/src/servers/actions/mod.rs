@@ -1,6 +1,7 @@
 //! `POST /servers/{id}/action`: one key says what is asked, its value how.
 
 mod admin;
+mod floating;
 mod groups;
 mod image;
 mod locks;
@@ -16,7 +17,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::cx::Cx;
-use super::{console, proxies, schemas};
+use super::{console, schemas};
 use crate::Fault;
 use crate::body::Body;
 use crate::schema::Schema;
@@ -63,8 +64,8 @@ pub async fn action(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Respon
         "trigger_crash_dump" => admin::crash_dump(request).await,
         "addFixedIp" => groups::add_fixed_ip(request).await,
         "removeFixedIp" => groups::remove_fixed_ip(request).await,
-        "addFloatingIp" => proxies::add_floating_ip(request).await,
-        "removeFloatingIp" => proxies::remove_floating_ip(request).await,
+        "addFloatingIp" => floating::add(request).await,
+        "removeFloatingIp" => floating::remove(request).await,
         "injectNetworkInfo" => admin::inject_network_info(request).await,
         "resetNetwork" => Err(Fault::new(StatusCode::GONE, "This resource is no longer available. No forwarding address is given.")),
         "os-getConsoleOutput" => console::output(request).await,

@@ -75,7 +75,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
                 run: Run::Running,
                 launch: Launch {
                     flavor: sources.flavor.clone(),
-                    image: sources.image.clone(),
+                    image: sources.image.as_ref().map(|image| image.meta.id.clone()),
+                    image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
                     shelved_image: None,
                     boot: BootDisk::Local,
                     hostname,

@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 UNKAI=${UNKAI:-$root/target/release/unkai}
 OSBENCH=${OSBENCH:-$root/bench/osbench.py}
-state=$(mktemp -d /tmp/unkai-bench.XXXXXX)
+state=/var/tmp/unkai-bench-$$
 netns=unkai-bench-$$
 [ -f "$OSBENCH" ] || { echo "bench: set OSBENCH to the API benchmark client" >&2; exit 2; }
 finish() {

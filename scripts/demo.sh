@@ -4,7 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 UNKAI=${UNKAI:-$root/target/release/unkai}
-STATE=${DEMO_STATE:-$root/target/demo}
+STATE=${DEMO_STATE:-/var/tmp/unkai-demo}
 NETNS=${DEMO_NETNS:-unkai-demo}
 LISTEN=${DEMO_LISTEN:-127.0.0.1:8443}
 IMAGES=$root/target/images

@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 UNKAI=${UNKAI:-$root/target/debug/unkai}
 id=$$
-state=$(mktemp -d /tmp/unkai-smoke.XXXXXX)
+state=/var/tmp/unkai-smoke-$id
 netns=unkai-smoke-$id
 port=$((20000 + id % 10000))
 venv=$("$root/scripts/venv.sh" client python-openstackclient)
@@ -37,12 +37,8 @@ ssh-keygen -q -t ed25519 -N '' -f "$state/key"
 os keypair create smoke --public-key "$state/key.pub" -f value -c name
 os security group create smoke -f value -c id >/dev/null
 os security group rule create smoke --protocol tcp --dst-port 22 -f value -c id >/dev/null
-for n in a b; do
-    os network create "$n" -f value -c id >/dev/null
-    os subnet create "$n" --network "$n" --subnet-range "10.$((SECONDS % 2)).0.0/24" -f value -c id >/dev/null || true
-done
-os subnet list -f value -c Name | sort | tr '\n' ' '
-os subnet set --dns-nameserver 192.0.2.53 a
+os network create a -f value -c id >/dev/null
+os subnet create a --network a --subnet-range 172.16.0.0/24 -f value -c id >/dev/null
 os router create r --external-gateway public -f value -c id >/dev/null
 os router add subnet r a
 
@@ -53,7 +49,7 @@ address=$(os floating ip create public -f value -c floating_ip_address)
 os server add floating ip one "$address"
 until_true 90 ssh_to "$address" true || { os console log show one | tail -n 20; die "no ssh to $address"; }
 ssh_to "$address" hostname | grep -qx one || die "the hostname is not the server's"
-two=$(os server show two -f json -c addresses | grep -oE '10\.[0-9.]+' | head -n 1)
+two=$(os server show two -f json -c addresses | grep -oE '172\.[0-9.]+' | head -n 1)
 ssh_to "$address" "ping -c 1 -W 3 $two" >/dev/null && die "icmp between servers passed without a rule"
 ssh_to "$address" "echo | nc -w 5 $two 22" | grep -q SSH || die "ssh port of the other server is not reachable"
 
@@ -80,11 +76,14 @@ os router remove subnet r a
 os router unset --external-gateway r
 os floating ip delete "$address"
 os router delete r
-os network delete a b
-gone() { ! ip netns list | grep -E "^uk[0-9a-f]{3}-" | grep -q "$(basename "$(ls -d /run/netns/uk*-n-* 2>/dev/null | head -n 1)" 2>/dev/null || echo none)"; }
+os network delete a
 [ -z "$(ls "$state/agent/servers" "$state/agent/notes")" ] || die "something of the servers is left: $(ls "$state/agent/servers" "$state/agent/notes")"
 [ -z "$(qemu_of "$server")" ] || die "a QEMU is left"
-until_true 10 test -z "$(ls "$state/agent/items")" || die "items are left: $(ls "$state/agent/items")"
+no_items() { [ -z "$(ls "$state/agent/items")" ]; }
+until_true 10 no_items || die "items are left: $(ls "$state/agent/items")"
+prefix=$(grep -o '"prefix":"[^"]*"' "$state/agent/dataplane.json" | cut -d'"' -f4)
+no_namespaces() { ! ip netns list | grep -q "^$prefix-"; }
+until_true 10 no_namespaces || die "namespaces are left: $(ip netns list | grep "^$prefix-")"
 "$UNKAI" down --state "$state"
 "$UNKAI" store check --state "$state"
 echo "-- all well"

@@ -14,8 +14,8 @@ export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 SECURITY=${SECURITY:-http://deb.debian.org/debian-security}
 SIZE_MIB=1900
-PACKAGES=linux-image-cloud-amd64,systemd-sysv,systemd-resolved,dbus,udev,openssh-server,sudo,cloud-init,cloud-guest-utils,\
-qemu-guest-agent,extlinux,ca-certificates,iproute2,iputils-ping,netbase,less,procps,e2fsprogs,dosfstools,kmod,gdisk
+PACKAGES="linux-image-cloud-amd64 systemd-sysv systemd-resolved dbus udev openssh-server sudo cloud-init cloud-guest-utils
+qemu-guest-agent extlinux ca-certificates iproute2 iputils-ping netbase less procps e2fsprogs dosfstools kmod gdisk"
 
 need_packages "$HERE/packages"
 [ "$(id -u)" = 0 ] || { echo "debootstrap and mount need root" >&2; exit 4; }
@@ -32,9 +32,13 @@ WORK=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 ROOT=$WORK/root
 clean() {
   for fs in dev proc sys ""; do mountpoint -q "$ROOT/$fs" && umount -l "$ROOT/$fs"; done
-  rm -rf "$WORK"
+  # a mount that could not be undone is not followed
+  rm -rf --one-file-system "$WORK"
 }
-trap clean EXIT
+LOG=$WORK/log
+: > "$LOG"
+failed() { code=$?; [ $code = 0 ] || tail -n 20 "$LOG" >&2; clean; exit $code; }
+trap failed EXIT
 trap 'exit 130' INT TERM
 
 make_disk() {
@@ -57,6 +61,7 @@ LIST
   echo 'LABEL=root / ext4 errors=remount-ro 0 1' > "$ROOT/etc/fstab"
   echo debian > "$ROOT/etc/hostname"
   # every interface, also one that comes later, by the system's own network service
+  mkdir -p "$ROOT/etc/systemd/network"
   cat > "$ROOT/etc/systemd/network/80-dhcp.network" <<NET
 [Match]
 Name=en* eth*
@@ -73,6 +78,8 @@ NET
 datasource_list: [ ConfigDrive, OpenStack, None ]
 network: { config: disabled }
 manage_etc_hosts: true
+# no locales are installed: every program speaks C.UTF-8
+locale: false
 CLOUD
   mkdir -p "$ROOT/boot/extlinux"
   cat > "$ROOT/boot/extlinux/extlinux.conf" <<BOOT
@@ -88,17 +95,20 @@ BOOT
 
 finish_inside() {
   for fs in dev proc sys; do mount --bind "/$fs" "$ROOT/$fs"; done
-  # virtio only: a small initramfs starts faster
-  printf 'virtio_pci\nvirtio_blk\next4\n' >> "$ROOT/etc/initramfs-tools/modules"
-  sed -i 's/^MODULES=.*/MODULES=list/' "$ROOT/etc/initramfs-tools/initramfs.conf"
   chroot "$ROOT" apt-get -qq update
-  chroot "$ROOT" apt-get -qq -y dist-upgrade >/dev/null
+  chroot "$ROOT" apt-get -qq -y dist-upgrade >> "$LOG" 2>&1
+  # nothing is started inside while the image is made
+  printf '#!/bin/sh\nexit 101\n' > "$ROOT/usr/sbin/policy-rc.d"; chmod 755 "$ROOT/usr/sbin/policy-rc.d"
+  mkdir -p "$ROOT/etc/initramfs-tools/conf.d"
+  # virtio only: a small initramfs starts faster
+  printf 'MODULES=list\n' > "$ROOT/etc/initramfs-tools/conf.d/unkai"
+  printf 'virtio_pci\nvirtio_blk\next4\n' > "$ROOT/etc/initramfs-tools/modules"
+  chroot "$ROOT" apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold install $PACKAGES >> "$LOG" 2>&1
   chroot "$ROOT" systemctl -q enable systemd-networkd systemd-resolved
-  chroot "$ROOT" update-initramfs -u >/dev/null
   chroot "$ROOT" apt-get -qq clean
-  chroot "$ROOT" extlinux --install /boot/extlinux >/dev/null 2>&1
+  chroot "$ROOT" extlinux --install /boot/extlinux >> "$LOG" 2>&1
   # every server makes its own
-  rm -f "$ROOT"/etc/ssh/ssh_host_* "$ROOT"/var/lib/dbus/machine-id
+  rm -f "$ROOT"/usr/sbin/policy-rc.d "$ROOT"/etc/ssh/ssh_host_* "$ROOT"/var/lib/dbus/machine-id
   rm -rf "$ROOT"/var/lib/apt/lists/* "$ROOT"/var/log/*.log "$ROOT"/var/log/apt
   : > "$ROOT/etc/machine-id"
   ln -sf ../run/systemd/resolve/stub-resolv.conf "$ROOT/etc/resolv.conf"
@@ -107,8 +117,8 @@ finish_inside() {
 
 step "packages"
 make_disk
-debootstrap --variant=minbase --include="$PACKAGES" bookworm "$ROOT" "$MIRROR" > "$WORK/log" 2>&1 || { tail -n 20 "$WORK/log" >&2; exit 1; }
-step "configuration"
+debootstrap --variant=minbase bookworm "$ROOT" "$MIRROR" > "$LOG" 2>&1
+step "more packages"
 configure
 finish_inside
 umount "$ROOT"

@@ -12,25 +12,27 @@ port=${INTEROP_PORT:-18463}
 mkdir -p "$work/etc" "$work/lock"
 venv=$("$root/scripts/venv.sh" tempest tempest==47.0.0 python-openstackclient) || exit 2
 
-own=
 if [ -z "${UNKAI_STATE_DIR:-}" ]; then
-    own=1
-    UNKAI_STATE_DIR=$work/state
+    UNKAI_STATE_DIR=/var/tmp/unkai-interop-$port
     rm -rf "$UNKAI_STATE_DIR"
-    "$UNKAI" up --state "$UNKAI_STATE_DIR" --listen "127.0.0.1:$port" --netns "unkai-interop-$port" --detach || exit 2
+    # The cloud, its external network and the tests share one namespace, so that tests reach guests.
+    netns=unkai-interop-$port
+    finish() {
+        nsenter --net="/run/netns/$netns" "$UNKAI" down --servers --state "$UNKAI_STATE_DIR" >/dev/null 2>&1
+        ip netns del "$netns" 2>/dev/null
+    }
+    trap finish EXIT
+    ip netns add "$netns" 2>/dev/null
+    ip -n "$netns" link set lo up || exit 2
+    run="nsenter --net=/run/netns/$netns"
+    $run "$UNKAI" up --state "$UNKAI_STATE_DIR" --listen "127.0.0.1:$port" --detach || exit 2
 fi
+run=${run:-}
 state=$UNKAI_STATE_DIR
-finish() {
-    if [ -n "$own" ]; then
-        "$UNKAI" down --servers --state "$state" >/dev/null 2>&1
-        ip netns del "unkai-interop-$port" 2>/dev/null
-    fi
-}
-trap finish EXIT
 
 # shellcheck disable=SC1091
 . "$state/openrc"
-os() { "$venv/bin/openstack" "$@"; }
+os() { $run "$venv/bin/openstack" "$@"; }
 image() {
     os image show "$1" -f value -c id 2>/dev/null ||
         os image create "$1" --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c id
@@ -39,6 +41,7 @@ image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
 flavors=$(os flavor list --sort-column RAM -f value -c ID)
 flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
 public=$(os network list --external -f value -c ID | head -n 1)
+extensions=$(os extension list --network -f value -c Alias | paste -sd,)
 hosts=$(os hypervisor list -f value -c ID | grep -c .)
 cat > "$work/etc/tempest.conf" <<CONF
 [DEFAULT]
@@ -62,8 +65,12 @@ v3_endpoint_type = public
 admin_role = admin
 default_domain_id = default
 ca_certificates_file = $OS_CACERT
+user_lockout_failure_attempts = 0
+user_unique_last_password_count = 1
 [identity-feature-enabled]
 domain_specific_drivers = false
+security_compliance = true
+trust = false
 access_rules = true
 [service_available]
 nova = true
@@ -98,7 +105,13 @@ change_password = false
 swap_volume = false
 attach_encrypted_volume = false
 [validation]
-run_validation = false
+run_validation = ${RUN_VALIDATION:-true}
+connect_method = floating
+auth_method = keypair
+ssh_key_type = ed25519
+ping_timeout = 120
+ssh_timeout = 240
+network_for_ssh = public
 image_ssh_user = debian
 image_ssh_password = gocubsgo
 [network]
@@ -110,9 +123,13 @@ ipv6 = true
 ipv6_subnet_attributes = true
 port_security = true
 floating_ips = true
-api_extensions = all
+api_extensions = $extensions
+[image]
+disk_formats = raw,ami,ari,aki
 [image-feature-enabled]
 import_image = true
+os_glance_reserved = true
+image_format_enforcement = false
 [volume]
 build_timeout = 300
 CONF
@@ -124,10 +141,12 @@ if [ ! -f .stestr.conf ]; then
     cp -a "$scratch/ws/.stestr.conf" .
     rm -rf "$scratch"
 fi
+rm -rf .stestr
+"$venv/bin/stestr" init || exit 2
 export TEMPEST_CONFIG_DIR=$work/etc OS_TEST_TIMEOUT=600
 "$venv/bin/tempest" run --list-tests 2>list.err | grep '\.' > known.txt
 "$venv/bin/python" "$here/select.py" "$list" known.txt > load.txt || exit 2
-rm -rf .stestr
-timeout "${INTEROP_TIMEOUT:-2400}" "$venv/bin/tempest" run --load-list load.txt --concurrency "${CONCURRENCY:-2}" > run.log 2>&1
+# shellcheck disable=SC2086
+timeout "${INTEROP_TIMEOUT:-2400}" $run "$venv/bin/tempest" run --load-list load.txt --concurrency "${CONCURRENCY:-2}" > run.log 2>&1
 "$venv/bin/stestr" last --subunit 2>/dev/null | "$venv/bin/subunit2csv" --no-passthrough > results.csv 2>/dev/null
 "$venv/bin/python" "$here/judge.py" load.txt results.csv run.log

@@ -103,9 +103,8 @@ async fn converge(store: Store) {
             tracing::warn!(%error, cause = ?std::error::Error::source(&error), "a control step failed; it is tried again");
             tokio::time::sleep(PERIOD).await;
         }
-        match tokio::time::timeout(PERIOD, watch.next()).await {
-            Ok(None) => return,
-            Ok(Some(_)) | Err(_) => {}
+        if let Ok(None) = tokio::time::timeout(PERIOD, watch.next()).await {
+            return;
         }
     }
 }

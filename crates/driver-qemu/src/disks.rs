@@ -44,6 +44,9 @@ pub fn prepare(disk: &Disk, dir: &ServerDir, owner: Owner, tools: &Tools) -> Res
     let path = dir.disk(&disk.id);
     let Some(bytes) = own_bytes(disk)? else { return Ok(()) };
     if path.exists() {
+        if let Source::Overlay { base, .. } = &disk.source {
+            qcow2::check_own(&path, base)?;
+        }
         grow(&path, disk.source.format(), bytes, tools)?;
         return give(&path, owner);
     }
@@ -189,6 +192,7 @@ pub fn export(disk: &Disk, dir: &ServerDir, target: &Path, format: Format, tools
     let mut image = serde_json::json!({"driver": disk.source.format().name(), "file": file(&own)});
     match &disk.source {
         Source::Overlay { base, base_format, .. } => {
+            qcow2::check_own(&own, base)?;
             image["backing"] = serde_json::json!({"driver": base_format.name(), "file": file(base)});
             if *base_format == Format::Qcow2 {
                 image["backing"]["backing"] = serde_json::Value::Null;

@@ -123,6 +123,28 @@ fn judge(header: &[u8], file_size: u64, format: Format) -> std::result::Result<u
     }
 }
 
+/// A disk file of ours was written by QEMU since, which a guest may have taken over: before a program of the host opens it, it must
+/// still name nothing but the backing file we gave it.
+pub fn check_own(path: &Path, backing: &Path) -> Result<()> {
+    let bad = |problem: &str| Error::Image { path: path.to_path_buf(), problem: problem.to_owned() };
+    let file = File::open(path).map_err(Error::io("open disk", path))?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).map_err(Error::io("read disk", path))?;
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
+    // bits 0 and 1 only say that the image was not closed; anything above changes what the file means
+    if word(0) != MAGIC || word(4) != 3 || long(72) & !0b11 != 0 {
+        return Err(bad("it is not the kind of image that was made here; the guest's QEMU may have been taken over"));
+    }
+    let mut name = vec![0; (word(16) as usize).min(MAX_BACKING_NAME + 1)];
+    file.read_exact_at(&mut name, long(8)).map_err(Error::io("read disk", path))?;
+    if name == backing.as_os_str().as_encoded_bytes() {
+        Ok(())
+    } else {
+        Err(bad("it names another backing file than the one it was made with; the guest's QEMU may have been taken over"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +179,21 @@ mod tests {
                 assert_eq!(inspect(&path, Format::Qcow2).ok(), (!over).then_some(bytes));
             }
         }
+    }
+
+    #[test]
+    fn a_disk_that_was_tampered_with_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, base) = (dir.path().join("disk"), Path::new("/images/base"));
+        let file = create(&path, 1 << 20, Some(Backing { path: base, format: Format::Raw })).unwrap();
+        check_own(&path, base).unwrap();
+        assert!(check_own(&path, Path::new("/images/other")).is_err());
+        file.write_all_at(&[4], 79).unwrap();
+        assert!(check_own(&path, base).unwrap_err().to_string().contains("taken over"), "external data file");
+        file.write_all_at(&[1], 79).unwrap();
+        check_own(&path, base).unwrap();
+        file.write_all_at(&u64::MAX.to_be_bytes(), 8).unwrap();
+        assert!(check_own(&path, base).is_err(), "name beyond the end");
     }
 
     #[test]

@@ -143,7 +143,10 @@ impl Agent {
         let services = Arc::new(metadata::Service::new(desired.clone()));
         let network = Driver::open(facts.config(), services).await.map_err(network::failed("opening the network driver"))?;
         for external in &config.externals {
-            network.apply_external(&external_spec(external)?).await.map_err(network::failed(format!("external network {}", external.physical)))?;
+            network
+                .apply_external(&external_spec(external)?)
+                .await
+                .map_err(network::failed(format!("external network {}", external.physical)))?;
         }
         let images = Images::open(dir.join("images"))?;
         let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), Ledger::open(dir.join("notes"))?);
@@ -309,7 +312,8 @@ impl Work for Agent {
 }
 
 fn external_spec(external: &External) -> Result<net::ExternalSpec, Error> {
-    let addresses = external.addresses.iter().map(|text| text.parse().map_err(|e| Error::caused(format!("reading the address `{text}`"), e)));
+    let addresses =
+        external.addresses.iter().map(|text| text.parse().map_err(|e| Error::caused(format!("reading the address `{text}`"), e)));
     Ok(net::ExternalSpec {
         physical: external.physical.clone(),
         device: external.device.clone(),

@@ -28,9 +28,12 @@ impl Dial {
             let _ = stream.set_nodelay(true);
             let name = tls::server_name(&self.server_name)?;
             let connector = TlsConnector::from((self.identity)()?);
-            let stream = connector.connect(name, stream).await.map_err(|e| Error::caused(format!("speaking TLS with {}", self.address), e))?;
+            let stream =
+                connector.connect(name, stream).await.map_err(|e| Error::caused(format!("speaking TLS with {}", self.address), e))?;
             Link::connect(stream).await
         };
-        tokio::time::timeout(CONNECT, connect).await.unwrap_or_else(|_| Err(Error::unavailable(format!("{} does not answer", self.address))))
+        tokio::time::timeout(CONNECT, connect)
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable(format!("{} does not answer", self.address))))
     }
 }

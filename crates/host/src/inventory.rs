@@ -50,7 +50,7 @@ fn memory_mib(meminfo: &str) -> i64 {
 }
 
 fn disk_gib(dir: &Path) -> i64 {
-    nix::sys::statvfs::statvfs(dir).map_or(0, |s| ((s.blocks() as u64 * s.fragment_size() as u64) >> 30) as i64)
+    nix::sys::statvfs::statvfs(dir).map_or(0, |s| ((s.blocks() * s.fragment_size()) >> 30) as i64)
 }
 
 fn booted(stat: &str) -> Option<Timestamp> {

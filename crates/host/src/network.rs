@@ -47,7 +47,8 @@ async fn router(driver: &Driver, desired: &Desired, spec: &net::RouterSpec) -> R
 
 /// What a server's port needs before the port itself: its network and its groups.
 pub async fn before_port(driver: &Driver, desired: &Desired, port: &net::PortSpec) -> Result<(), Error> {
-    let network = desired.network(&port.network_id).ok_or_else(|| Error::unavailable(format!("network {} is not known yet", port.network_id)))?;
+    let network =
+        desired.network(&port.network_id).ok_or_else(|| Error::unavailable(format!("network {} is not known yet", port.network_id)))?;
     driver.apply_network(&network).await.map_err(failed(format!("network {}", network.id)))?;
     let groups: Vec<_> = port.security_groups.iter().filter_map(|id| desired.group(id)).collect();
     for group in groups {
@@ -65,7 +66,8 @@ pub async fn clear_strangers(driver: &Driver, desired: &Desired) -> Result<(), E
     let found = driver.inventory().await.map_err(failed("listing the data plane"))?;
     let wanted: Vec<ItemKey> = desired.keys();
     let known = |kind: ItemKind, id: &str| wanted.iter().any(|key| key.kind == kind && key.id == id);
-    let networks: Vec<String> = found.networks.iter().map(|network| network.id.clone()).filter(|id| !known(ItemKind::Network, id)).collect();
+    let networks: Vec<String> =
+        found.networks.iter().map(|network| network.id.clone()).filter(|id| !known(ItemKind::Network, id)).collect();
     for network in networks {
         tracing::info!(network, "removing a network that nobody wants");
         driver.remove_network(&network).await.map_err(failed(format!("removing network {network}")))?;

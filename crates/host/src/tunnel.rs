@@ -32,7 +32,8 @@ async fn join(servers: &Servers, link: &Link, id: &str, target: serde_json::Valu
     let mut stream = link.tunnel(id).await?;
     match target {
         Target::Vnc { server } => {
-            let vnc = vm(servers, server).await?.open_vnc().await.map_err(|e| Error::caused(format!("opening the console of {server}"), e))?;
+            let vnc =
+                vm(servers, server).await?.open_vnc().await.map_err(|e| Error::caused(format!("opening the console of {server}"), e))?;
             pipe(stream, vnc).await
         }
         Target::Serial { server } => {
@@ -90,8 +91,11 @@ async fn diagnostics(servers: &Servers, server: Uuid) -> Result<serde_json::Valu
             })
         })
         .collect();
-    let cpus: Vec<_> =
-        found.vcpus.iter().map(|cpu| serde_json::json!({"id": cpu.index, "time": cpu.time.as_nanos() as u64, "utilisation": null})).collect();
+    let cpus: Vec<_> = found
+        .vcpus
+        .iter()
+        .map(|cpu| serde_json::json!({"id": cpu.index, "time": cpu.time.as_nanos() as u64, "utilisation": null}))
+        .collect();
     Ok(serde_json::json!({
         "state": if found.state == RunState::Paused { "paused" } else { "running" },
         "driver": "libvirt", "hypervisor": "qemu", "hypervisor_os": "linux",

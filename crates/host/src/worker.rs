@@ -22,8 +22,6 @@ pub trait Work: Send + Sync + 'static {
 pub enum Progress {
     /// As wanted; wait for the next change.
     Settled,
-    /// As wanted for now; look again after this time even without a change.
-    LookAgain(Duration),
     /// Nothing is wanted and nothing is left: the worker ends.
     Over,
 }
@@ -64,10 +62,6 @@ impl Workers {
                 Ok(Progress::Settled) => {
                     pause = FIRST_PAUSE;
                     None
-                }
-                Ok(Progress::LookAgain(after)) => {
-                    pause = FIRST_PAUSE;
-                    Some(after)
                 }
                 Err(error) => {
                     tracing::warn!(item = %key, %error, cause = ?std::error::Error::source(&error), "not as wanted; trying again");

@@ -50,10 +50,7 @@ pub(crate) fn whole_sectors(size: u64) -> u64 {
 /// Foreign text made safe to show: printable, one line, at most `limit` characters.
 pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
     let mut text = String::new();
-    for letter in String::from_utf8_lossy(&bytes[..bytes.len().min(limit * 4)])
-        .chars()
-        .take(limit)
-    {
+    for letter in String::from_utf8_lossy(&bytes[..bytes.len().min(limit * 4)]).chars().take(limit) {
         let plain = letter == ' ' || letter.is_alphanumeric() || letter.is_ascii_punctuation();
         text.push(if plain { letter } else { '?' });
     }

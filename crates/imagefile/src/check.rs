@@ -32,17 +32,11 @@ impl Accepted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("declared as {declared}, but the content is {found}")]
-    Mismatch {
-        declared: DiskFormat,
-        found: Detected,
-    },
+    Mismatch { declared: DiskFormat, found: Detected },
     #[error("the content can be read as several formats: {found}")]
     Ambiguous { found: Detected },
     #[error("not a safe {declared} image: {}", list(problems))]
-    Unsafe {
-        declared: DiskFormat,
-        problems: Vec<Problem>,
-    },
+    Unsafe { declared: DiskFormat, problems: Vec<Problem> },
 }
 
 impl Refusal {
@@ -63,31 +57,19 @@ fn list(problems: &[Problem]) -> String {
 /// Holds a report against the declared format.
 pub fn check(declared: DiskFormat, report: &Report) -> Result<Accepted, Refusal> {
     if matches!(report.format, Detected::Ambiguous(_)) {
-        return Err(Refusal::Ambiguous {
-            found: report.format.clone(),
-        });
+        return Err(Refusal::Ambiguous { found: report.format.clone() });
     }
     if !fits(declared, &report.format) {
-        return Err(Refusal::Mismatch {
-            declared,
-            found: report.format.clone(),
-        });
+        return Err(Refusal::Mismatch { declared, found: report.format.clone() });
     }
     let (virtual_size, problems) = if declared.is_plain() {
-        let general = report
-            .problems
-            .iter()
-            .filter(|problem| problem.is_general());
+        let general = report.problems.iter().filter(|problem| problem.is_general());
         (Some(report.length), general.cloned().collect())
     } else {
         (report.virtual_size, report.problems.clone())
     };
     match virtual_size {
-        Some(virtual_size) if problems.is_empty() => Ok(Accepted {
-            format: declared,
-            virtual_size,
-            length: report.length,
-        }),
+        Some(virtual_size) if problems.is_empty() => Ok(Accepted { format: declared, virtual_size, length: report.length }),
         None if problems.is_empty() => {
             let problems = vec![Problem::NoVirtualSize];
             Err(Refusal::Unsafe { declared, problems })

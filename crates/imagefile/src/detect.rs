@@ -9,11 +9,7 @@ const MAGIC: &[(Container, usize, &[u8])] = &[
     (Container::Qed, 0, b"QED\0"),
     (Container::Vmdk, 0, b"KDMV"),
     (Container::VmdkCowd, 0, b"COWD"),
-    (
-        Container::VmdkSeSparse,
-        0,
-        &[0xbe, 0xba, 0xfe, 0xca, 0, 0, 0, 0],
-    ),
+    (Container::VmdkSeSparse, 0, &[0xbe, 0xba, 0xfe, 0xca, 0, 0, 0, 0]),
     (Container::Vhdx, 0, b"vhdxfile"),
     (Container::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
     (Container::Parallels, 0, b"WithoutFreeSpace"),
@@ -43,12 +39,7 @@ fn containers(evidence: &Evidence) -> Vec<Container> {
     let head = &evidence.head;
     let mut found: Vec<Container> = Vec::new();
     found.extend(qcow(head));
-    found.extend(
-        MAGIC
-            .iter()
-            .filter(|(_, at, magic)| has(head, *at, magic))
-            .map(|(container, ..)| *container),
-    );
+    found.extend(MAGIC.iter().filter(|(_, at, magic)| has(head, *at, magic)).map(|(container, ..)| *container));
     let text = is_vmdk_text(head) && !found.contains(&Container::Cloop);
     found.extend(text.then_some(Container::VmdkDescriptor));
     found.extend(is_vhd(evidence).then_some(Container::Vhd));
@@ -61,11 +52,7 @@ fn qcow(head: &[u8]) -> Option<Container> {
     if !has(head, 0, b"QFI\xfb") {
         return None;
     }
-    Some(if be32(head, 4) == Some(1) {
-        Container::Qcow1
-    } else {
-        Container::Qcow2
-    })
+    Some(if be32(head, 4) == Some(1) { Container::Qcow1 } else { Container::Qcow2 })
 }
 
 fn is_vhd(evidence: &Evidence) -> bool {
@@ -74,19 +61,14 @@ fn is_vhd(evidence: &Evidence) -> bool {
 }
 
 fn is_dmg(evidence: &Evidence) -> bool {
-    evidence
-        .before_end(512, 512)
-        .is_some_and(|trailer| has(trailer, 0, b"koly") && be32(trailer, 8) == Some(512))
+    evidence.before_end(512, 512).is_some_and(|trailer| has(trailer, 0, b"koly") && be32(trailer, 8) == Some(512))
 }
 
 /// Readers recognise a text descriptor by its `version=` entry behind any number of comments and blank lines.
 fn is_vmdk_text(head: &[u8]) -> bool {
     let head = &head[..head.len().min(DESCRIPTOR_SCAN)];
     let title = b"# disk descriptorfile";
-    if head
-        .get(..title.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(title))
-    {
+    if head.get(..title.len()).is_some_and(|start| start.eq_ignore_ascii_case(title)) {
         return true;
     }
     for line in head.split(|byte| *byte == b'\n') {
@@ -94,9 +76,7 @@ fn is_vmdk_text(head: &[u8]) -> bool {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        return line
-            .get(..8)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"version="));
+        return line.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"version="));
     }
     false
 }
@@ -127,11 +107,7 @@ pub(crate) fn contents(evidence: &Evidence) -> Vec<Content> {
         (Content::Ext, has(head, 1080, &[0x53, 0xef])),
         (Content::Udf, is_udf(head)),
     ];
-    found
-        .into_iter()
-        .filter(|(_, is)| *is)
-        .map(|(content, _)| content)
-        .collect()
+    found.into_iter().filter(|(_, is)| *is).map(|(content, _)| content).collect()
 }
 
 fn is_udf(head: &[u8]) -> bool {

@@ -34,11 +34,7 @@ impl Digests {
     }
 
     pub fn finish(self) -> Summary {
-        Summary {
-            md5: hex::encode(self.md5.finalize()),
-            sha512: hex::encode(self.sha512.finalize()),
-            length: self.length,
-        }
+        Summary { md5: hex::encode(self.md5.finalize()), sha512: hex::encode(self.sha512.finalize()), length: self.length }
     }
 }
 
@@ -53,11 +49,7 @@ mod tests {
             b"abc".chunks(size).for_each(|chunk| digests.push(chunk));
             let summary = digests.finish();
             assert_eq!(summary.md5, "900150983cd24fb0d6963f7d28e17f72");
-            assert!(
-                summary
-                    .sha512
-                    .starts_with("ddaf35a193617abacc417349ae204131")
-            );
+            assert!(summary.sha512.starts_with("ddaf35a193617abacc417349ae204131"));
             assert!(summary.sha512.ends_with("2a9ac94fa54ca49f"));
             assert_eq!(summary.length, 3);
         }

@@ -56,10 +56,7 @@ impl Evidence {
     fn push_region(&mut self, start: u64, chunk: &[u8]) {
         let Some(from) = self.region_at else { return };
         let next = from + self.region.len() as u64;
-        let Some(skip) = next
-            .checked_sub(start)
-            .and_then(|skip| usize::try_from(skip).ok())
-        else {
+        let Some(skip) = next.checked_sub(start).and_then(|skip| usize::try_from(skip).ok()) else {
             return;
         };
         let Some(rest) = chunk.get(skip..) else {
@@ -78,10 +75,7 @@ impl Evidence {
     /// Reads the evidence from an open file at its places, without reading the rest.
     pub fn read(file: &File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        let mut evidence = Self {
-            seen: len,
-            ..Self::default()
-        };
+        let mut evidence = Self { seen: len, ..Self::default() };
         evidence.head = read_at(file, 0, HEAD)?;
         evidence.tail = read_at(file, len.saturating_sub(TAIL as u64), TAIL)?;
         if evidence.head.len() == HEAD {

@@ -13,12 +13,7 @@ pub(crate) struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     pub fn new(policy: &'a Policy, total_len: u64) -> Self {
-        Self {
-            policy,
-            total_len,
-            virtual_size: None,
-            problems: Vec::new(),
-        }
+        Self { policy, total_len, virtual_size: None, problems: Vec::new() }
     }
 
     pub fn add(&mut self, problem: Problem) {
@@ -52,14 +47,7 @@ impl<'a> Findings<'a> {
     pub fn inside(&mut self, what: &'static str, offset: u64, length: u64) {
         let end = offset.checked_add(length);
         let inside = end.is_some_and(|end| end <= self.total_len);
-        self.add_if(
-            !inside,
-            Problem::OutOfFile {
-                what,
-                offset,
-                length,
-            },
-        );
+        self.add_if(!inside, Problem::OutOfFile { what, offset, length });
     }
 
     pub fn field(&mut self, good: bool, what: &'static str, value: u64) {

@@ -24,18 +24,8 @@ pub enum DiskFormat {
 pub struct UnknownDiskFormat(pub String);
 
 impl DiskFormat {
-    pub const ALL: [Self; 10] = [
-        Self::Raw,
-        Self::Qcow2,
-        Self::Vmdk,
-        Self::Iso,
-        Self::Vhd,
-        Self::Vhdx,
-        Self::Vdi,
-        Self::Ami,
-        Self::Aki,
-        Self::Ari,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Iso, Self::Vhd, Self::Vhdx, Self::Vdi, Self::Ami, Self::Aki, Self::Ari];
 
     pub fn as_str(self) -> &'static str {
         match self {

@@ -37,10 +37,7 @@ impl Inspector {
     pub const MEMORY: usize = evidence::HEAD + evidence::TAIL + evidence::REGION;
 
     pub fn new(policy: Policy) -> Self {
-        Self {
-            policy,
-            evidence: Evidence::default(),
-        }
+        Self { policy, evidence: Evidence::default() }
     }
 
     /// Takes the next bytes of the file.
@@ -63,20 +60,14 @@ impl Inspector {
 pub fn inspect_file(path: &Path, policy: &Policy) -> io::Result<Report> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     inspect_open(&file, policy)
 }
 
 /// Judges an open file. Its position is not used and not moved.
 pub fn inspect_open(file: &File, policy: &Policy) -> io::Result<Report> {
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an image must be a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an image must be a regular file"));
     }
     let evidence = Evidence::read(file)?;
     Ok(judge(&evidence, policy, evidence.seen))
@@ -86,13 +77,7 @@ fn judge(evidence: &Evidence, policy: &Policy, total_len: u64) -> Report {
     let format = detect::detect(evidence);
     let received = evidence.seen;
     let mut findings = Findings::new(policy, received);
-    findings.add_if(
-        received != total_len,
-        Problem::Length {
-            expected: total_len,
-            received,
-        },
-    );
+    findings.add_if(received != total_len, Problem::Length { expected: total_len, received });
     match &format {
         Detected::Raw => findings.size(received),
         Detected::Container(container) => judge_container(*container, evidence, &mut findings),

@@ -11,9 +11,6 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            max_virtual_size: 16 << 40,
-            allow_encrypted: false,
-        }
+        Self { max_virtual_size: 16 << 40, allow_encrypted: false }
     }
 }

@@ -31,11 +31,7 @@ pub enum Problem {
     #[error("{what} is {value}, which is out of range")]
     Field { what: &'static str, value: u64 },
     #[error("{what} ({length} bytes at {offset}) is not inside the file")]
-    OutOfFile {
-        what: &'static str,
-        offset: u64,
-        length: u64,
-    },
+    OutOfFile { what: &'static str, offset: u64, length: u64 },
     #[error("{what} at {offset} is misplaced")]
     Misplaced { what: &'static str, offset: u64 },
     #[error("{what} is absurdly large ({length} bytes)")]

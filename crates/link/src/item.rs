@@ -18,12 +18,16 @@ pub enum Down {
     /// Everything assigned at this moment has been sent.
     Synced,
     /// Dial `POST /tunnels/{id}` and join it to `target`.
-    Tunnel { id: String, target: serde_json::Value },
+    Tunnel {
+        id: String,
+        target: serde_json::Value,
+    },
     Ping,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "items live behind a pointer, one each")]
 pub enum Item {
     Network(net::NetworkSpec),
     Group(net::GroupSpec),

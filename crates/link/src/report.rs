@@ -20,7 +20,10 @@ pub enum Up {
     Port(PortReport),
     Router(RouterReport),
     /// The snapshot could not be made; a success is the finished upload itself.
-    SnapshotFailed { image: Id<Image>, reason: String },
+    SnapshotFailed {
+        image: Id<Image>,
+        reason: String,
+    },
     /// The guest changed something by itself that the tenant may see.
     Beat,
 }

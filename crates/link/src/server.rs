@@ -190,7 +190,7 @@ impl LinkServer {
     fn join_tunnel(&self, host: HostId, id: &str, body: Incoming) -> Result<Response<Body>, Error> {
         let unknown = || Error::NotFound { kind: "tunnel", id: id.to_owned() };
         let mut tunnels = self.lock_tunnels();
-        if !tunnels.get(id).is_some_and(|(owner, _)| *owner == host) {
+        if tunnels.get(id).is_none_or(|(owner, _)| *owner != host) {
             return Err(unknown());
         }
         let (_, give) = tunnels.remove(id).ok_or_else(unknown)?;

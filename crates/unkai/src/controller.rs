@@ -32,13 +32,12 @@ pub struct Running {
     pub address: SocketAddr,
     pub authority: Arc<Authority>,
     pub store: Store,
-    pub cloud: Cloud,
 }
 
-/// All routes of all dialects.
-pub fn routes(cloud: &Cloud) -> Routes {
+/// All routes of all dialects. Identity's come with the identity that also checks the tokens of the others.
+pub fn routes_with(cloud: &Cloud, identity: Routes) -> Routes {
     Routes::new()
-        .nest("/identity", unkai_identity::routes(cloud))
+        .nest("/identity", identity)
         .nest("/image", unkai_image::routes(cloud))
         .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
@@ -76,45 +75,46 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     let certificate = Arc::new(tls::Certificate::new(server_identity(&authority, address)?)?);
     let settings = tls::server(&authority, certificate.clone())?;
     tokio::spawn(renew(authority.clone(), certificate, address));
-    tokio::spawn(Port { listener, tls: settings, http: http(&cloud), link: link.clone() }.serve());
+    tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
     tokio::spawn(local::serve(state.socket(), store.clone(), url.clone()));
     tokio::spawn(unkai_control::run(store.clone(), link));
     tokio::spawn(identity_upkeep(identity));
-    Ok(Running { url, address, authority, store, cloud })
+    Ok(Running { url, address, authority, store })
 }
 
 fn bootstrap_options(password: String, url: &str, region: &str) -> unkai_identity::BootstrapOptions {
     unkai_identity::BootstrapOptions { admin_password: Some(password), region: region.to_owned(), url: url.to_owned() }
 }
 
-fn http(cloud: &Cloud) -> Router {
-    routes(cloud)
+fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>) -> Router {
+    let app = routes_with(cloud, unkai_identity::routes_with(identity.clone()))
         .into_router(cloud.clone())
-        .layer(axum::middleware::from_fn(unkai_openstack::request_id))
-        .layer(axum::middleware::map_request(normal_path))
+        .layer(axum::middleware::from_fn(unkai_openstack::request_id));
+    // A layer of a router comes after its choice of a route; the path is put right before.
+    Router::new().fallback_service(tower::ServiceExt::map_request(app, normal_path))
 }
 
-/// Clients write `/v3/` and `/v3//users`: slashes at the end and in a row mean nothing.
-async fn normal_path(mut request: axum::extract::Request) -> axum::extract::Request {
-    let path = request.uri().path();
-    if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
-        let mut cleaned = String::with_capacity(path.len());
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            cleaned.push('/');
-            cleaned.push_str(part);
-        }
-        if cleaned.is_empty() {
-            cleaned.push('/');
-        }
-        if let Some(query) = request.uri().query() {
-            cleaned.push('?');
-            cleaned.push_str(query);
-        }
-        if let Ok(uri) = cleaned.parse() {
+/// Clients write `/identity/v3/` and `//identity/v3`: around a service's root and version documents, extra slashes mean nothing. Elsewhere
+/// they do: `/v2/images/` is not the list of images.
+fn normal_path(mut request: axum::extract::Request) -> axum::extract::Request {
+    if let Some(path) = normal(request.uri().path()) {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(uri) = format!("{path}{query}").parse() {
             *request.uri_mut() = uri;
         }
     }
     request
+}
+
+/// The path as it is meant; none when it is right as it is.
+fn normal(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let root = parts.len() <= 2 && !parts.is_empty() && path.ends_with('/');
+    if path.starts_with("//") || root {
+        let end = if root || !path.ends_with('/') { "" } else { "/" };
+        return Some(format!("/{}{end}", parts.join("/")));
+    }
+    None
 }
 
 /// What clients are told: the address listened on, or this machine's when that is any.
@@ -158,5 +158,80 @@ async fn identity_upkeep(identity: Arc<unkai_identity::Identity>) {
         if let Err(error) = identity.rotate_when_due().await {
             tracing::warn!(%error, "token keys were not rotated");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use unkai_openstack::testing::{Client, cloud};
+    use unkai_openstack::{Access, RouteInfo};
+
+    /// A path that the route matches, naming things that do not exist.
+    fn concrete(route: &RouteInfo) -> String {
+        let parts = route.path.split('/').map(|part| if part.starts_with('{') { "00000000000000000000000000000000" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn client(token: &str) -> (tempfile::TempDir, Client, Vec<RouteInfo>) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cloud = cloud(dir.path());
+        let routes = || routes_with(&cloud, unkai_identity::routes(&cloud));
+        let list = routes().list().to_vec();
+        let client = Client::new(&cloud, routes(), token);
+        (dir, client, list)
+    }
+
+    #[tokio::test]
+    async fn every_route_refuses_callers_without_a_token() {
+        let (_dir, client, list) = client("not a token");
+        assert!(list.len() > 300, "only {} routes are listed", list.len());
+        let mut open = Vec::new();
+        for route in list.iter().filter(|route| route.access == Access::Token) {
+            let answer = client.call(route.method.as_str(), &concrete(route), json!({})).await;
+            if answer.status != 401 {
+                open.push(format!("{} {} -> {}", route.method, route.path, answer.status));
+            }
+        }
+        assert!(open.is_empty(), "answered without a token: {open:#?}");
+    }
+
+    #[tokio::test]
+    async fn only_these_routes_are_public() {
+        let (_dir, _, list) = client("");
+        let public = list.iter().filter(|route| route.access == Access::Public);
+        let mut public: Vec<String> = public.map(|route| format!("{} {}", route.method, route.path)).collect();
+        public.sort();
+        let known = include_str!("../tests/public_routes.txt");
+        assert_eq!(public, known.lines().collect::<Vec<_>>(), "a route became public, or is no longer");
+    }
+
+    #[test]
+    fn slashes_matter_only_below_versions() {
+        assert_eq!(normal("/identity/").as_deref(), Some("/identity"));
+        assert_eq!(normal("/identity/v3/").as_deref(), Some("/identity/v3"));
+        assert_eq!(normal("//identity/v3").as_deref(), Some("/identity/v3"));
+        assert_eq!(normal("/image/v2/images/"), None);
+        assert_eq!(normal("/identity/v3/users"), None);
+        assert_eq!(normal("/"), None);
+    }
+
+    /// A reader of one project changes nothing anywhere, and no route breaks on an empty body.
+    #[tokio::test]
+    async fn a_reader_changes_nothing_and_nothing_breaks() {
+        let (_dir, client, list) = client("someproject/someone/reader");
+        let mut wrong = Vec::new();
+        for route in list.iter().filter(|route| route.access == Access::Token) {
+            for body in [Value::Null, json!({}), json!([]), json!({"server": null, "network": 1})] {
+                let answer = client.call(route.method.as_str(), &concrete(route), body).await;
+                let changes = !matches!(route.method.as_str(), "GET" | "HEAD");
+                if answer.status >= 500 && answer.status != 501 || (changes && answer.status < 300) {
+                    wrong.push(format!("{} {} -> {}", route.method, route.path, answer.status));
+                }
+            }
+        }
+        wrong.dedup();
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

@@ -57,8 +57,12 @@ fn virtualisation() -> Verdict {
     let flagged = cpu.split_whitespace().any(|word| word == "vmx" || word == "svm");
     match (flagged, Path::new("/dev/kvm").exists()) {
         (true, true) => Verdict::Good("KVM".into()),
-        (true, false) => Verdict::Lacking { what: "the processor can, /dev/kvm is not there".into(), mend: "modprobe kvm_intel or kvm_amd".into() },
-        (false, _) => Verdict::Lacking { what: "no vmx or svm: software emulation, slower".into(), mend: "use a machine with virtualisation".into() },
+        (true, false) => {
+            Verdict::Lacking { what: "the processor can, /dev/kvm is not there".into(), mend: "modprobe kvm_intel or kvm_amd".into() }
+        }
+        (false, _) => {
+            Verdict::Lacking { what: "no vmx or svm: software emulation, slower".into(), mend: "use a machine with virtualisation".into() }
+        }
     }
 }
 
@@ -92,7 +96,8 @@ fn bridge_rules() -> Verdict {
 
 fn memory() -> Verdict {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let available =
+        text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     match available.map(|kib| kib / 1024) {
         Some(mib) if mib >= 1024 => Verdict::Good(format!("{mib} MiB available")),
         other => Verdict::Lacking { what: format!("{} MiB available", other.unwrap_or(0)), mend: "few servers will fit".into() },
@@ -100,7 +105,7 @@ fn memory() -> Verdict {
 }
 
 fn disk() -> Verdict {
-    let free = nix::sys::statvfs::statvfs("/var/lib").map(|s| s.blocks_available() as u64 * s.fragment_size() as u64 >> 30);
+    let free = nix::sys::statvfs::statvfs("/var/lib").map(|s| (s.blocks_available() * s.fragment_size()) >> 30);
     match free {
         Ok(gib) if gib >= 5 => Verdict::Good(format!("{gib} GiB free in /var/lib")),
         Ok(gib) => Verdict::Lacking { what: format!("{gib} GiB free in /var/lib"), mend: "give --state a larger disk".into() },

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 #[derive(Clone)]
 pub struct StateDir(PathBuf);
@@ -24,6 +24,19 @@ impl StateDir {
             .create(path)
             .with_context(|| format!("creating the state directory `{}`", path.display()))?;
         Ok(StateDir(path.canonicalize().with_context(|| format!("resolving `{}`", path.display()))?))
+    }
+
+    /// Servers run as users of their own, which must be able to pass through to their files.
+    pub fn require_searchable(&self) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        for ancestor in self.0.ancestors() {
+            let metadata = std::fs::metadata(ancestor).with_context(|| format!("looking at `{}`", ancestor.display()))?;
+            if metadata.permissions().mode() & 0o001 == 0 {
+                let (dir, state) = (ancestor.display(), self.0.display());
+                bail!("servers cannot reach `{state}`: `{dir}` is closed to others; choose another --state, or `chmod o+x {dir}`");
+            }
+        }
+        Ok(())
     }
 
     pub fn at(path: &Path) -> Self {

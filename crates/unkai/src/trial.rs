@@ -1,13 +1,14 @@
 //! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use unkai_host::{Agent, AgentConfig, Dial, External};
 use unkai_link::tls;
 use unkai_model::identity::Project;
-use unkai_model::network::{Network, Segment};
+use unkai_model::Meta;
+use unkai_model::network::{Network, Segment, Standard, SubnetPool};
 use unkai_network::{Refusal, verbs};
 use unkai_store::{Store, Tx};
 
@@ -47,9 +48,21 @@ fn make_external(tx: &mut Tx, cidr: IpNet) -> Result<(), Refusal> {
             name: format!("{EXTERNAL}-subnet"),
             cidr: Some(cidr),
             enable_dhcp: false,
-            ..verbs::SubnetRequest::on(network.meta.id.clone(), project, if cidr.addr().is_ipv4() { 4 } else { 6 })
+            ..verbs::SubnetRequest::on(network.meta.id.clone(), project.clone(), if cidr.addr().is_ipv4() { 4 } else { 6 })
         },
     )?;
+    // From here "give me a network" takes the subnet of an automatic topology.
+    let shared = Standard { description: "For automatic topologies".into(), ..Standard::default() };
+    tx.insert(SubnetPool {
+        meta: Meta { project, ..Meta::new(tx.new_id()).named("shared-default") },
+        standard: shared,
+        prefixes: vec![IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 10))],
+        default_prefix_len: 26,
+        min_prefix_len: 8,
+        max_prefix_len: 32,
+        default_quota: None,
+        is_default: true,
+    })?;
     Ok(())
 }
 
@@ -71,7 +84,11 @@ pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) 
         dir: state.agent(),
         netns: args.netns.clone(),
         underlay: None,
-        externals: vec![External { physical: EXTERNAL.into(), device: args.external_device.clone(), addresses: vec![host_address(&args.external)?] }],
+        externals: vec![External {
+            physical: EXTERNAL.into(),
+            device: args.external_device.clone(),
+            addresses: vec![host_address(&args.external)?],
+        }],
     };
     let agent = Agent::open(host, config).await?;
     tokio::spawn(agent.run(dial));

@@ -13,6 +13,9 @@ use crate::{controller, trial};
 
 pub fn run(args: UpArgs) -> Result<()> {
     let state = StateDir::create(&args.state)?;
+    if !args.no_agent {
+        state.require_searchable()?;
+    }
     if let Some(running) = Running::read(&state.pid()) {
         bail!("the cloud in `{}` is up already, as process {}", state.path().display(), running.pid);
     }
@@ -69,7 +72,8 @@ pub fn build_image(name: &str, out: &Path) -> Result<()> {
     if name.contains(['/', '.']) || !recipe.exists() {
         bail!("there is no recipe `{}`; run this in the source tree", recipe.display());
     }
-    let status = std::process::Command::new(&recipe).arg(out.join(name)).status().with_context(|| format!("running `{}`", recipe.display()))?;
+    let status =
+        std::process::Command::new(&recipe).arg(out.join(name)).status().with_context(|| format!("running `{}`", recipe.display()))?;
     if !status.success() {
         bail!("`{}` failed ({status})", recipe.display());
     }

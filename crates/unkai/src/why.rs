@@ -82,7 +82,8 @@ fn explain_server(view: &View, server: &Server) -> String {
     let _ = writeln!(out, "  observed  {:?}, generation {}", status.observed.phase, status.observed.generation);
     match &status.host {
         Some(host) => {
-            let name = view.get(host).map_or_else(|| host.to_string(), |host| format!("{} ({:?})", host.meta.name, host.status.reachability));
+            let name =
+                view.get(host).map_or_else(|| host.to_string(), |host| format!("{} ({:?})", host.meta.name, host.status.reachability));
             let _ = writeln!(out, "  host      {name}");
         }
         None if server.is_live() => match placement::explain(view, server) {

@@ -20,7 +20,7 @@ use crate::Fault;
 pub struct Microversion(pub u16);
 
 pub const MINIMUM: Microversion = Microversion(1);
-pub const MAXIMUM: Microversion = Microversion(96);
+pub const MAXIMUM: Microversion = Microversion(100);
 
 const NEW: &str = "openstack-api-version";
 const OLD: &str = "x-openstack-nova-api-version";

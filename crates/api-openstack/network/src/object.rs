@@ -29,6 +29,13 @@ impl<'w> Object<'w> {
         }
     }
 
+    /// An attribute for filters and for those who name it, not part of the usual answer.
+    pub fn put_hidden<V: Into<Value>>(&mut self, name: &'static str, value: impl FnOnce() -> V) {
+        if self.wanted.is_some() {
+            self.put(name, value);
+        }
+    }
+
     /// What resources begin with.
     pub fn head<K: Kind>(&mut self, meta: &Meta<K>) {
         self.put("id", || meta.id.as_str());
@@ -55,11 +62,16 @@ impl<'w> Object<'w> {
         self.pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
-    /// Leaves only these attributes, all when there are none; frees the object from the set it was made with.
+    /// Leaves only these attributes, all when there are none.
     pub fn select(mut self, fields: &BTreeSet<String>) -> Object<'static> {
         if !fields.is_empty() {
             self.pairs.retain(|(name, _)| fields.contains(*name));
         }
+        Object { pairs: self.pairs, wanted: None }
+    }
+
+    /// The same, no longer bound to the set of names it was made with.
+    pub fn freed(self) -> Object<'static> {
         Object { pairs: self.pairs, wanted: None }
     }
 

@@ -24,8 +24,8 @@ pub struct Query {
 
 /// One page of a list, with the ids to go on from.
 #[derive(Debug, PartialEq)]
-pub struct Page<'w> {
-    pub items: Vec<Object<'w>>,
+pub struct Page<T> {
+    pub items: Vec<T>,
     pub next: Option<String>,
     pub previous: Option<String>,
 }
@@ -57,16 +57,15 @@ impl Query {
         Ok(query)
     }
 
-    /// The attributes that must be rendered to answer; none: all.
-    pub fn wanted(&self) -> Option<BTreeSet<String>> {
-        if self.fields.is_empty() {
-            return None;
-        }
-        let mut wanted: BTreeSet<String> = self.fields.clone();
-        wanted.extend(self.filters.keys().cloned());
-        wanted.extend(self.sort.iter().map(|(key, _)| key.clone()));
-        wanted.extend(["id".to_owned(), "tags".to_owned()]);
-        Some(wanted)
+    /// The attributes that filters look at; none: there are no filters.
+    pub fn probe(&self) -> Option<BTreeSet<String>> {
+        let tags = self.filters.keys().any(|name| TAG_FILTERS.contains(&name.as_str())).then(|| "tags".to_owned());
+        (!self.filters.is_empty()).then(|| self.filters.keys().cloned().chain(tags).collect())
+    }
+
+    /// The attributes that are answered; none: all.
+    pub fn wanted(&self) -> Option<&BTreeSet<String>> {
+        (!self.fields.is_empty()).then_some(&self.fields)
     }
 
     /// The only value asked for, when there is exactly one; lets a list start from an index.
@@ -91,14 +90,22 @@ impl Query {
         })
     }
 
-    /// Puts accepted items in order and cuts the page out.
-    pub fn page<'w>(&self, mut items: Vec<Object<'w>>) -> Result<Page<'w>, Refusal> {
-        if !self.sort.is_empty() {
-            items.sort_by(|a, b| self.compare(a, b));
+    /// Puts items in the order asked for; `look` renders the attributes it names.
+    pub fn arrange<T>(&self, items: Vec<T>, look: impl Fn(&T, &BTreeSet<String>) -> Object<'static>) -> Vec<T> {
+        if self.sort.is_empty() {
+            return items;
         }
+        let keys = self.sort.iter().map(|(key, _)| key.clone()).collect();
+        let mut keyed: Vec<_> = items.into_iter().map(|item| (look(&item, &keys), item)).collect();
+        keyed.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        keyed.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// Cuts the page out of all that is accepted, in order.
+    pub fn page<T>(&self, mut items: Vec<T>, id: impl Fn(&T) -> &str) -> Result<Page<T>, Refusal> {
         let (mut from, mut to) = (0, items.len());
         if let Some(marker) = &self.marker {
-            let at = items.iter().position(|item| id(item) == Some(marker)).ok_or_else(|| Refusal::not_found("marker", marker))?;
+            let at = items.iter().position(|item| id(item) == marker).ok_or_else(|| Refusal::not_found("marker", marker))?;
             if self.reverse { to = at } else { from = at + 1 }
         }
         if let Some(limit) = self.limit {
@@ -107,7 +114,7 @@ impl Query {
         let (more_before, more_after) = (from > 0, to < items.len());
         items.truncate(to);
         items.drain(..from);
-        let marker = |item: Option<&Object>| item.and_then(id).map(str::to_owned);
+        let marker = |item: Option<&T>| item.map(|item| id(item).to_owned());
         let paged = self.limit.is_some();
         let next = marker(items.last()).filter(|_| paged && more_after);
         let previous = marker(items.first()).filter(|_| paged && more_before);
@@ -132,10 +139,6 @@ impl Query {
         }
         text.join("&")
     }
-}
-
-fn id<'a>(object: &'a Object) -> Option<&'a str> {
-    object.get("id")?.as_str()
 }
 
 fn parse_direction(text: &str) -> Result<bool, Refusal> {
@@ -241,11 +244,16 @@ mod tests {
         object
     }
 
+    fn id<'a>(object: &'a Object) -> &'a str {
+        object.get("id").and_then(Value::as_str).unwrap()
+    }
+
     fn found(text: &str) -> Vec<String> {
         let all = [object(1, "b", &["red"]), object(2, "a", &["red", "blue"]), object(3, "a", &[])];
         let query = query(text);
         let items = all.into_iter().filter(|o| query.accepts(o)).collect();
-        query.page(items).unwrap().items.iter().map(|o| id(o).unwrap().to_owned()).collect()
+        let items = query.arrange(items, |object, _| object.clone());
+        query.page(items, |o| id(o)).unwrap().items.iter().map(|o| id(o).to_owned()).collect()
     }
 
     #[test]
@@ -269,10 +277,10 @@ mod tests {
         assert_eq!(found("limit=2"), ["1", "2"]);
         assert_eq!(found("limit=2&marker=2"), ["3"]);
         assert_eq!(found("limit=1&marker=3&page_reverse=True"), ["2"]);
-        let page = query("limit=1&marker=1&name=x y").page(vec![object(1, "", &[]), object(2, "", &[]), object(3, "", &[])]).unwrap();
+        let page = query("limit=1&marker=1&name=x y").page(vec!["1", "2", "3"], |id| id).unwrap();
         assert_eq!((page.next.as_deref(), page.previous.as_deref()), (Some("2"), Some("2")));
         assert_eq!(query("limit=1&marker=1&name=x y").link("2", true), "limit=1&name=x%20y&marker=2&page_reverse=True");
         assert!(Query::parse(vec![("limit".into(), "-1".into())]).is_err());
-        assert_eq!(query("limit=1&marker=9").page(vec![]).unwrap_err().status.as_u16(), 404);
+        assert_eq!(query("limit=1&marker=9").page(Vec::<&str>::new(), |id| id).unwrap_err().status.as_u16(), 404);
     }
 }

@@ -4,6 +4,7 @@
 //! answer is rendered in the same transaction. What a caller may not see does not exist for it (404); what it sees and may not do is
 //! forbidden (403).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, Path, Query as Pairs, State};
@@ -109,13 +110,13 @@ impl<T: Serialize> Serialize for Keyed<'_, T> {
     }
 }
 
-struct Listing<'a> {
+struct Listing {
     many: &'static str,
-    page: Page<'a>,
+    page: Page<Object<'static>>,
     links: Vec<Value>,
 }
 
-impl Serialize for Listing<'_> {
+impl Serialize for Listing {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = s.serialize_map(None)?;
@@ -146,25 +147,24 @@ async fn list<R: Resource>(
     Ok(answer(StatusCode::OK, &Listing { many: R::MANY, page, links }))
 }
 
-/// The page of what the caller may see and the query accepts.
-fn select<R: Resource>(cx: &Cx, query: &Query) -> Result<Page<'static>, Refusal> {
+/// The page of what the caller may see and the query accepts. Only the page is rendered whole.
+fn select<R: Resource>(cx: &Cx, query: &Query) -> Result<Page<Object<'static>>, Refusal> {
     let mut found = match query.only("id") {
         Some(id) => cx.view.get(&Id::<R>::new(id)).into_iter().collect(),
         None => R::candidates(cx, query),
     };
-    found.retain(|r| r.visible(cx));
-    let wanted = query.wanted();
-    let mut items = Vec::with_capacity(found.len());
-    for resource in found {
-        let mut object = Object::of(wanted.as_ref());
-        resource.render(cx, &mut object);
-        if query.accepts(&object) {
-            items.push(object);
-        }
-    }
-    let page = query.page(items)?;
-    let items = page.items.into_iter().map(|object| object.select(&query.fields)).collect();
+    let probe = query.probe();
+    found.retain(|r| r.visible(cx) && probe.as_ref().is_none_or(|names| query.accepts(&look(r, cx, Some(names)))));
+    let found = query.arrange(found, |r, names| look(r, cx, Some(names)).freed());
+    let page = query.page(found, |r| r.meta().id.as_str())?;
+    let items = page.items.iter().map(|r| look(r, cx, query.wanted()).freed()).collect();
     Ok(Page { items, next: page.next, previous: page.previous })
+}
+
+fn look<'n, R: Resource>(resource: &Arc<R>, cx: &Cx, names: Option<&'n BTreeSet<String>>) -> Object<'n> {
+    let mut object = Object::of(names);
+    resource.render(cx, &mut object);
+    object
 }
 
 async fn show<R: Resource>(
@@ -176,10 +176,8 @@ async fn show<R: Resource>(
     let view = cloud.store.read().await?;
     let cx = Cx { view: &view, who: &who };
     let resource = visible::<R>(&cx, &Id::new(id))?;
-    let fields = Query::parse(pairs)?.fields;
-    let mut object = Object::of(None);
-    resource.render(&cx, &mut object);
-    Ok(answer(StatusCode::OK, &Keyed(R::ONE, object.select(&fields))))
+    let query = Query::parse(pairs)?;
+    Ok(answer(StatusCode::OK, &Keyed(R::ONE, look(&resource, &cx, query.wanted()))))
 }
 
 /// The resource, if it exists for this caller.
@@ -194,9 +192,7 @@ pub fn visible_in<R: Resource>(tx: &Tx, who: &CallerName, id: &Id<R>) -> Result<
 
 fn rendered<R: Resource>(tx: &Tx, who: &CallerName, id: &Id<R>) -> Result<Object<'static>, Refusal> {
     let resource = tx.require(id)?;
-    let mut object = Object::of(None);
-    resource.render(&Cx { view: &tx.view(), who }, &mut object);
-    Ok(object)
+    Ok(look(&resource, &Cx { view: &tx.view(), who }, None).freed())
 }
 
 /// The JSON object of a body.

@@ -18,7 +18,7 @@ use crate::object::Object;
 use crate::port_bodies::to_fixed_ips;
 use crate::query::Query;
 use crate::resource::{Cx, Resource, answer, body, inner, owned, visible_in};
-use crate::subnets::{read_routes, routes as shown_routes};
+use crate::subnets::{owns_network, read_routes, routes as shown_routes};
 use crate::verbs::{self, GatewayWish, Interface, InterfaceWish, RouterRequest};
 use crate::zones::{self, Zone};
 
@@ -179,8 +179,10 @@ fn bad(text: &str) -> Refusal {
     Refusal::bad("BadRequest", format!("Bad router request: {text}."))
 }
 
-/// The ids in the body of an interface action: port, subnet.
-fn read_interface(bytes: &Bytes) -> Result<(Option<Id<Port>>, Option<Id<Subnet>>), Refusal> {
+/// The ids in the body of an interface action.
+type Named = (Option<Id<Port>>, Option<Id<Subnet>>);
+
+fn read_interface(bytes: &Bytes) -> Result<Named, Refusal> {
     let map: Map<String, Value> = body(bytes)?;
     let id = |name: &str| match map.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -200,14 +202,24 @@ async fn add_interface(State(cloud): State<Cloud>, Caller(who): Caller, Path(id)
     };
     let added = cloud.store.transact(move |tx| {
         let router = changeable(tx, &who, &id, "add_router_interface")?;
-        match &wish {
-            InterfaceWish::Port(port) => drop(visible_in::<Port>(tx, &who, port)?),
-            InterfaceWish::Subnet(subnet) | InterfaceWish::Both(_, subnet) => drop(visible_in::<Subnet>(tx, &who, subnet)?),
-        }
-        let interface = verbs::add_interface(tx, &id, &wish)?;
+        let interface = verbs::add_interface(tx, &id, &permitted(tx, &who, &wish)?)?;
         Ok::<_, Refusal>(rendered(&router, &interface))
     });
     Ok(answer(StatusCode::OK, &added.await?))
+}
+
+/// What is named must be visible; the gateway of a network is for who owns it.
+fn permitted(tx: &Tx, who: &CallerName, wish: &InterfaceWish) -> Result<InterfaceWish, Refusal> {
+    if let InterfaceWish::Port(port) = wish {
+        visible_in::<Port>(tx, who, port)?;
+    }
+    if let InterfaceWish::Subnet(subnet) = wish {
+        let network = &visible_in::<Subnet>(tx, who, subnet)?.network;
+        if !who.is_admin() && !owns_network(&Cx { view: &tx.view(), who }, network) {
+            return Ok(InterfaceWish::Member(subnet.clone()));
+        }
+    }
+    Ok(wish.clone())
 }
 
 async fn remove_interface(

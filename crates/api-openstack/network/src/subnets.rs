@@ -63,8 +63,9 @@ impl Resource for Subnet {
         unique(found)
     }
 
-    fn render(&self, _: &Cx, out: &mut Object) {
+    fn render(&self, cx: &Cx, out: &mut Object) {
         out.head(&self.meta);
+        out.put_hidden("shared", || verbs::is_shared_with(cx.view, self.network.as_str(), cx.who.project.as_ref()));
         out.put("network_id", || self.network.as_str());
         out.put("ip_version", || if self.cidr.addr().is_ipv4() { 4 } else { 6 });
         out.put("cidr", || self.cidr.to_string());

@@ -14,7 +14,17 @@ use unkai_store::{Change, Changes, View};
 
 /// Kinds whose changes can alter what a host is assigned.
 const CONCERNING: &[&str] = &[
-    "aggregate", "floating_ip", "host", "image", "network", "port", "router", "security_group", "security_group_rule", "server", "subnet",
+    "aggregate",
+    "floating_ip",
+    "host",
+    "image",
+    "network",
+    "port",
+    "router",
+    "security_group",
+    "security_group_rule",
+    "server",
+    "subnet",
 ];
 
 pub fn concerns(changes: &Changes) -> bool {

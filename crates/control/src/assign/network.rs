@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use unkai_link::item::{HostId, net};
+use unkai_model::Id;
 use unkai_model::compute::{Host, Server};
 use unkai_model::network::{
     Direction, EtherType, FixedIp, FloatingIp, Ipv6Mode, MacAddr, Network, Port, Route, Router, SecurityGroup, SecurityGroupRule, Segment,
     Subnet, owner,
 };
-use unkai_model::Id;
 use unkai_store::View;
 
 /// The domain of names on networks that have none of their own, as the field has it.

@@ -114,7 +114,10 @@ fn refuse(want: &Want, host: &Candidate) -> Option<String> {
     {
         return Some(format!("not the requested host {wanted}"));
     }
-    refuse_state(want, host).or_else(|| refuse_traits(want, host)).or_else(|| refuse_company(want, host)).or_else(|| refuse_room(want, host))
+    refuse_state(want, host)
+        .or_else(|| refuse_traits(want, host))
+        .or_else(|| refuse_company(want, host))
+        .or_else(|| refuse_room(want, host))
 }
 
 fn refuse_state(want: &Want, host: &Candidate) -> Option<String> {

@@ -27,6 +27,7 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// The file was written by the guest's QEMU: whoever uses it as an image examines it as if it had been uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub path: PathBuf,

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::Guest;
 
 /// Versions that clients look for.
-pub const VERSIONS: [&str; 10] = [
-    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "latest",
-];
+pub const VERSIONS: [&str; 10] =
+    ["1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "latest"];
 
 /// The short id that EC2 clients expect, made of the server's id.
 fn instance_id(guest: &Guest) -> String {

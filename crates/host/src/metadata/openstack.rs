@@ -6,7 +6,8 @@ use unkai_link::item::net;
 use super::Guest;
 
 /// Versions that clients look for; all have the same content here.
-pub const VERSIONS: [&str; 8] = ["2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27"];
+pub const VERSIONS: [&str; 8] =
+    ["2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27"];
 pub const FILES: [&str; 6] = ["meta_data.json", "network_data.json", "password", "user_data", "vendor_data.json", "vendor_data2.json"];
 
 /// One file of a version directory; none when it does not exist for this guest.
@@ -99,9 +100,9 @@ fn network(id: &str, link: &str, port: &net::PortSpec, ip: &net::FixedIp, subnet
         let any = if v4 { ("0.0.0.0", "0.0.0.0") } else { ("::", "::") };
         let mut routes: Vec<Value> =
             subnet.gateway.iter().map(|gateway| json!({"network": any.0, "netmask": any.1, "gateway": gateway})).collect();
-        routes.extend(subnet.host_routes.iter().map(|route| {
-            json!({"network": route.destination.network(), "netmask": route.destination.netmask(), "gateway": route.nexthop})
-        }));
+        routes.extend(subnet.host_routes.iter().map(
+            |route| json!({"network": route.destination.network(), "netmask": route.destination.netmask(), "gateway": route.nexthop}),
+        ));
         network["ip_address"] = json!(ip.address);
         network["netmask"] = json!(subnet.cidr.netmask());
         network["routes"] = json!(routes);

@@ -181,7 +181,8 @@ impl Servers {
             (None, Some(ledger)) if ledger.suspended => Power::Suspended,
             _ => Power::Off,
         };
-        let exit = ledger.as_ref().filter(|_| power == Power::Off).and_then(|ledger| report::stop_reason(&ledger.last_exit.as_ref()?.reason));
+        let exit =
+            ledger.as_ref().filter(|_| power == Power::Off).and_then(|ledger| report::stop_reason(&ledger.last_exit.as_ref()?.reason));
         let spec = vm.as_ref().map(Vm::spec).or_else(|| ledger.as_ref().map(|ledger| ledger.spec.clone()));
         Ok(Local {
             traces: done.is_some() || ledger.is_some(),
@@ -433,4 +434,3 @@ fn chain(error: &Error) -> String {
     }
     text
 }
-

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use unkai_driver_qemu::{Boot, Bus, Disk, DiscFile, Firmware, Format, LaunchSpec, Nic, NicModel, Source};
+use unkai_driver_qemu::{Boot, Bus, DiscFile, Disk, Firmware, LaunchSpec, Nic, NicModel, Source};
 use unkai_link::item::{ServerItem, net};
 use unkai_model::Error;
 use uuid::Uuid;
@@ -117,8 +117,4 @@ pub fn config_drive(item: &ServerItem, ports: &[net::PortSpec], networks: &[net:
     }
     let files = crate::metadata::config_drive(item, ports, networks);
     Some(files.into_iter().map(|(path, content)| DiscFile { path, content }).collect())
-}
-
-pub fn format(name: &str) -> Format {
-    if name == "raw" { Format::Raw } else { Format::Qcow2 }
 }

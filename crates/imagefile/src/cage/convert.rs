@@ -49,40 +49,14 @@ pub struct Converted {
 
 impl Cage {
     /// Converts an image. `progress` gets percentages. Dropping the future ends the process and removes what was made.
-    pub async fn convert(
-        &self,
-        conversion: Conversion<'_>,
-        progress: &mut (dyn FnMut(f32) + Send),
-    ) -> Result<Converted, CageError> {
-        let Conversion {
-            image,
-            source,
-            target,
-            output,
-        } = conversion;
+    pub async fn convert(&self, conversion: Conversion<'_>, progress: &mut (dyn FnMut(f32) + Send)) -> Result<Converted, CageError> {
+        let Conversion { image, source, target, output } = conversion;
         let owner = is_root().then_some((self.uid, self.gid));
         let output = Output::create(output, owner)?;
         let file_size = most(target, image.virtual_size());
         let name = format!("/proc/self/fd/{}", output.fd());
-        let run = Run {
-            cage: self,
-            image,
-            source,
-            output: Some(output.fd()),
-            file_size,
-        };
-        let arguments = |image: String| {
-            [
-                "convert",
-                "-p",
-                "-O",
-                target.format().as_str(),
-                &image,
-                &name,
-            ]
-            .map(Into::into)
-            .into()
-        };
+        let run = Run { cage: self, image, source, output: Some(output.fd()), file_size };
+        let arguments = |image: String| ["convert", "-p", "-O", target.format().as_str(), &image, &name].map(Into::into).into();
         let mut reader = Progress::default();
         let mut listener = |bytes: &[u8]| {
             reader.push(bytes).into_iter().for_each(&mut *progress);
@@ -97,10 +71,7 @@ impl Cage {
         };
         match tokio::task::spawn_blocking(finish).await {
             Ok(result) => result,
-            Err(error) => Err(CageError::Setup {
-                what: "publishing",
-                source: std::io::Error::other(error),
-            }),
+            Err(error) => Err(CageError::Setup { what: "publishing", source: std::io::Error::other(error) }),
         }
     }
 }
@@ -110,45 +81,28 @@ fn most(target: Target, virtual_size: u64) -> u64 {
     let disk = virtual_size.saturating_add(64 << 10);
     match target {
         Target::Raw => disk,
-        Target::Qcow2 => disk
-            .saturating_add(virtual_size / 512)
-            .saturating_add(4 << 20),
+        Target::Qcow2 => disk.saturating_add(virtual_size / 512).saturating_add(4 << 20),
     }
 }
 
 /// The output is judged like an upload: what came out of the cage is foreign too.
 fn examine(file: &File, target: Target, inspected: u64) -> Result<Converted, CageError> {
-    let failed = |source| CageError::Setup {
-        what: "examining the output",
-        source,
-    };
+    let failed = |source| CageError::Setup { what: "examining the output", source };
     let length = file.metadata().map_err(failed)?.len();
     let virtual_size = match target {
         // The disk may well begin like a container now; that is what formats are declared for.
         Target::Raw => length,
         Target::Qcow2 => {
-            let policy = Policy {
-                max_virtual_size: u64::MAX,
-                allow_encrypted: false,
-            };
+            let policy = Policy { max_virtual_size: u64::MAX, allow_encrypted: false };
             let report = crate::inspect_open(file, &policy).map_err(failed)?;
             let accepted = crate::check(DiskFormat::Qcow2, &report);
-            accepted
-                .map_err(|refusal| failed(std::io::Error::other(refusal)))?
-                .virtual_size()
+            accepted.map_err(|refusal| failed(std::io::Error::other(refusal)))?.virtual_size()
         }
     };
     // Disks are whole sectors; a vhd's two sizes may differ, and the inspection counted the larger.
     if virtual_size > crate::bytes::whole_sectors(inspected) {
         let (inspected, found) = (inspected.to_string(), virtual_size.to_string());
-        return Err(CageError::Disagreement {
-            what: "the virtual size",
-            inspected,
-            found,
-        });
+        return Err(CageError::Disagreement { what: "the virtual size", inspected, found });
     }
-    Ok(Converted {
-        length,
-        virtual_size,
-    })
+    Ok(Converted { length, virtual_size })
 }

@@ -15,10 +15,7 @@ pub enum CageError {
     #[error("the file has {found} bytes, but {inspected} bytes were inspected")]
     Changed { inspected: u64, found: u64 },
     #[error("{what} for the cage")]
-    Setup {
-        what: &'static str,
-        source: io::Error,
-    },
+    Setup { what: &'static str, source: io::Error },
     #[error("starting `{}` in the cage", program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("waiting for the cage")]
@@ -36,17 +33,9 @@ pub enum CageError {
     #[error("qemu-img printed something that is not the expected JSON: {detail}")]
     Unreadable { detail: String },
     #[error("qemu-img and the inspection disagree about {what}: {found} instead of {inspected}")]
-    Disagreement {
-        what: &'static str,
-        inspected: String,
-        found: String,
-    },
+    Disagreement { what: &'static str, inspected: String, found: String },
     #[error("{what} `{}`", path.display())]
-    Output {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Output { what: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// How much of what was printed to stderr is kept, from its end.
@@ -54,13 +43,8 @@ pub(super) const STDERR_KEPT: usize = 4096;
 
 /// Foreign text for an error: one printable line, the end of it.
 pub(super) fn sanitized(stderr: &[u8]) -> String {
-    let lines = stderr
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .map(<[u8]>::trim_ascii);
-    let lines: Vec<_> = lines
-        .filter(|line| !line.is_empty())
-        .map(|line| printable(line, 1024))
-        .collect();
+    let lines = stderr.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).map(|line| printable(line, 1024)).collect();
     lines.join("; ")
 }
 
@@ -70,9 +54,6 @@ mod tests {
 
     #[test]
     fn foreign_text_becomes_one_harmless_line() {
-        assert_eq!(
-            sanitized(b"a: \x1b[31mred\n\n  b\x07\r\n"),
-            "a: ?[31mred; b?"
-        );
+        assert_eq!(sanitized(b"a: \x1b[31mred\n\n  b\x07\r\n"), "a: ?[31mred; b?");
     }
 }

@@ -31,19 +31,9 @@ impl Output {
             move |source| CageError::Output { what, path, source }
         };
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW);
+        options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&temporary).map_err(failed("creating"))?;
-        let output = Self {
-            file,
-            temporary: temporary.clone(),
-            wanted: wanted.to_owned(),
-            published: false,
-        };
+        let output = Self { file, temporary: temporary.clone(), wanted: wanted.to_owned(), published: false };
         if let Some((uid, gid)) = owner {
             fchown(&output.file, Some(uid), Some(gid)).map_err(failed("handing over"))?;
         }
@@ -62,11 +52,7 @@ impl Output {
     pub fn publish(mut self, owned: bool) -> Result<(), CageError> {
         let result = self.try_publish(owned);
         self.published = result.is_ok();
-        result.map_err(|source| CageError::Output {
-            what: "publishing",
-            path: self.wanted.clone(),
-            source,
-        })
+        result.map_err(|source| CageError::Output { what: "publishing", path: self.wanted.clone(), source })
     }
 
     fn try_publish(&self, owned: bool) -> io::Result<()> {
@@ -115,10 +101,7 @@ pub fn sweep_partial(directory: &Path, age: Duration) -> io::Result<usize> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let metadata = entry.metadata()?;
-        let old = metadata
-            .modified()?
-            .checked_add(age)
-            .is_some_and(|until| until <= SystemTime::now());
+        let old = metadata.modified()?.checked_add(age).is_some_and(|until| until <= SystemTime::now());
         if metadata.is_file() && old && name.starts_with('.') && name.ends_with(SUFFIX) {
             fs::remove_file(entry.path())?;
             removed += 1;

@@ -16,16 +16,10 @@ impl Progress {
             match (byte, &mut self.number) {
                 (b'(', _) => self.number = Some(String::new()),
                 (b'/', Some(number)) => {
-                    last = number
-                        .parse()
-                        .ok()
-                        .filter(|percent| (0.0..=100.0).contains(percent))
-                        .or(last);
+                    last = number.parse().ok().filter(|percent| (0.0..=100.0).contains(percent)).or(last);
                     self.number = None;
                 }
-                (b'0'..=b'9' | b'.', Some(number)) if number.len() < LONGEST => {
-                    number.push(char::from(*byte))
-                }
+                (b'0'..=b'9' | b'.', Some(number)) if number.len() < LONGEST => number.push(char::from(*byte)),
                 _ => self.number = None,
             }
         }
@@ -42,14 +36,8 @@ mod tests {
         let text = b"    (0.00/100%)\r    (12.50/100%)\r    (100.00/100%)\r\n";
         assert_eq!(Progress::default().push(text), Some(100.0));
         let mut progress = Progress::default();
-        let found: Vec<_> = text
-            .iter()
-            .filter_map(|byte| progress.push(&[*byte]))
-            .collect();
+        let found: Vec<_> = text.iter().filter_map(|byte| progress.push(&[*byte])).collect();
         assert_eq!(found, [0.0, 12.5, 100.0]);
-        assert_eq!(
-            Progress::default().push(b"(abc/100%) (999/100%) (123456789123/"),
-            None
-        );
+        assert_eq!(Progress::default().push(b"(abc/100%) (999/100%) (123456789123/"), None);
     }
 }

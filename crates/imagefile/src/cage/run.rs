@@ -31,11 +31,7 @@ pub(super) type Listener<'a> = dyn FnMut(&[u8]) -> Result<(), CageError> + Send 
 
 impl Run<'_> {
     /// Runs `qemu-img` with the arguments that `arguments` makes of the image's name.
-    pub async fn go(
-        self,
-        arguments: impl FnOnce(String) -> Vec<OsString>,
-        listener: &mut Listener<'_>,
-    ) -> Result<(), CageError> {
+    pub async fn go(self, arguments: impl FnOnce(String) -> Vec<OsString>, listener: &mut Listener<'_>) -> Result<(), CageError> {
         let (cage, file_size) = (self.cage, self.file_size);
         let mut caged = self.start(arguments)?;
         let ended = tokio::time::timeout(cage.wall, caged.watch(listener)).await;
@@ -62,22 +58,13 @@ impl Run<'_> {
         let sandbox = self.sandbox(theirs.as_raw_fd());
         let spec = super::source_spec(self.image.format(), theirs.as_raw_fd());
         let mut command = Command::new(&self.cage.qemu_img);
-        command
-            .args(arguments(spec))
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/bin:/bin");
+        command.args(arguments(spec)).env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin");
         command.current_dir("/").process_group(0).kill_on_drop(true);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: `enter` only makes async-signal-safe calls and does not allocate.
         unsafe { command.pre_exec(move || sandbox.enter()) };
         let program = self.cage.qemu_img.clone();
-        let child = command
-            .spawn()
-            .map_err(|source| CageError::Start { program, source })?;
+        let child = command.spawn().map_err(|source| CageError::Start { program, source })?;
         drop(theirs);
         let source = self.source;
         let body = move || {
@@ -88,9 +75,7 @@ impl Run<'_> {
         let group = child.id().and_then(|pid| libc::pid_t::try_from(pid).ok());
         let caged = Caged { child, group };
         let what = "starting the thread that serves the image";
-        let thread = std::thread::Builder::new()
-            .name("image-serve".into())
-            .spawn(body);
+        let thread = std::thread::Builder::new().name("image-serve".into()).spawn(body);
         thread.map_err(|source| CageError::Setup { what, source })?;
         Ok(caged)
     }
@@ -98,17 +83,9 @@ impl Run<'_> {
     /// The file must still be the one that was inspected, as far as its length tells.
     fn length(&self) -> Result<u64, CageError> {
         let what = "looking at the image";
-        let found = self
-            .source
-            .metadata()
-            .map_err(|source| CageError::Setup { what, source })?
-            .len();
+        let found = self.source.metadata().map_err(|source| CageError::Setup { what, source })?.len();
         let inspected = self.image.length();
-        if found == inspected {
-            Ok(found)
-        } else {
-            Err(CageError::Changed { inspected, found })
-        }
+        if found == inspected { Ok(found) } else { Err(CageError::Changed { inspected, found }) }
     }
 
     fn sandbox(&self, socket: RawFd) -> Sandbox {
@@ -131,10 +108,7 @@ pub(super) fn is_root() -> bool {
 }
 
 fn socket_pair() -> Result<(UnixStream, UnixStream), CageError> {
-    UnixStream::pair().map_err(|source| CageError::Setup {
-        what: "making a socket pair",
-        source,
-    })
+    UnixStream::pair().map_err(|source| CageError::Setup { what: "making a socket pair", source })
 }
 
 /// A running process and its group. Dropping it kills the group.
@@ -144,18 +118,11 @@ struct Caged {
 }
 
 impl Caged {
-    async fn watch(
-        &mut self,
-        listener: &mut Listener<'_>,
-    ) -> Result<(ExitStatus, Vec<u8>), CageError> {
+    async fn watch(&mut self, listener: &mut Listener<'_>) -> Result<(ExitStatus, Vec<u8>), CageError> {
         let stdout = self.child.stdout.take();
         let stderr = self.child.stderr.take();
         let ((), stderr) = tokio::try_join!(listen(stdout, listener), keep_tail(stderr))?;
-        let status = self
-            .child
-            .wait()
-            .await
-            .map_err(|source| CageError::Wait { source })?;
+        let status = self.child.wait().await.map_err(|source| CageError::Wait { source })?;
         self.group = None;
         Ok((status, stderr))
     }
@@ -174,18 +141,11 @@ impl Drop for Caged {
     }
 }
 
-async fn listen(
-    from: Option<impl AsyncRead + Unpin>,
-    listener: &mut Listener<'_>,
-) -> Result<(), CageError> {
+async fn listen(from: Option<impl AsyncRead + Unpin>, listener: &mut Listener<'_>) -> Result<(), CageError> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = [0; 4096];
     loop {
-        match from
-            .read(&mut buffer)
-            .await
-            .map_err(|source| CageError::Wait { source })?
-        {
+        match from.read(&mut buffer).await.map_err(|source| CageError::Wait { source })? {
             0 => return Ok(()),
             count => listener(&buffer[..count])?,
         }
@@ -205,12 +165,7 @@ async fn keep_tail(from: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Cage
 }
 
 /// What an ended run means.
-fn verdict(
-    cage: &Cage,
-    file_size: u64,
-    status: ExitStatus,
-    stderr: &[u8],
-) -> Result<(), CageError> {
+fn verdict(cage: &Cage, file_size: u64, status: ExitStatus, stderr: &[u8]) -> Result<(), CageError> {
     if status.success() {
         return Ok(());
     }

@@ -23,11 +23,7 @@ pub(super) struct Sandbox {
 }
 
 fn done(result: c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Sandbox {
@@ -45,11 +41,7 @@ impl Sandbox {
         // Marked, not closed: the descriptor over which a failing exec is reported is among them.
         // SAFETY: plain system calls on numbers.
         unsafe {
-            done(libc::close_range(
-                3,
-                libc::c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC as c_int,
-            ))?;
+            done(libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as c_int))?;
             for fd in self.keep.into_iter().flatten() {
                 done(libc::fcntl(fd, libc::F_SETFD, 0))?;
             }
@@ -77,10 +69,7 @@ impl Sandbox {
 
     fn give_up_capabilities(&self) -> io::Result<()> {
         let zero: c_ulong = 0;
-        let header = CapabilityHeader {
-            version: CAPABILITIES_V3,
-            pid: 0,
-        };
+        let header = CapabilityHeader { version: CAPABILITIES_V3, pid: 0 };
         let none = [CapabilitySet::default(); 2];
         // SAFETY: the two structures are what capset expects for version 3, and outlive the call.
         unsafe {
@@ -91,13 +80,7 @@ impl Sandbox {
                 return Err(io::Error::last_os_error());
             }
             let one: c_ulong = 1;
-            done(libc::prctl(
-                libc::PR_SET_NO_NEW_PRIVS,
-                one,
-                zero,
-                zero,
-                zero,
-            ))
+            done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero))
         }
     }
 }
@@ -120,18 +103,12 @@ struct CapabilitySet {
 
 /// Lowers a limit; one that is already lower stays.
 fn limit(what: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
-    let mut now = rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut now = rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `now` and `wanted` are valid for the calls.
     unsafe {
         done(libc::getrlimit(what, &raw mut now))?;
         let hard = hard.min(now.rlim_max);
-        let wanted = rlimit {
-            rlim_cur: soft.min(hard),
-            rlim_max: hard,
-        };
+        let wanted = rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
         done(libc::setrlimit(what, &raw const wanted))
     }
 }

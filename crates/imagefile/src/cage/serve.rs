@@ -66,23 +66,12 @@ fn next(peer: &mut UnixStream) -> io::Result<Option<Request>> {
         other => other?,
     }
     if bytes[..4] != REQUEST.to_be_bytes() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the caged process broke the protocol",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the caged process broke the protocol"));
     }
-    let (kind, handle) = (
-        [bytes[6], bytes[7]],
-        [8, 9, 10, 11, 12, 13, 14, 15].map(|at| bytes[at]),
-    );
+    let (kind, handle) = ([bytes[6], bytes[7]], [8, 9, 10, 11, 12, 13, 14, 15].map(|at| bytes[at]));
     let from = [16, 17, 18, 19, 20, 21, 22, 23].map(|at| bytes[at]);
     let length = [24, 25, 26, 27].map(|at| bytes[at]);
-    Ok(Some(Request {
-        kind: u16::from_be_bytes(kind),
-        handle,
-        from: u64::from_be_bytes(from),
-        length: u32::from_be_bytes(length),
-    }))
+    Ok(Some(Request { kind: u16::from_be_bytes(kind), handle, from: u64::from_be_bytes(from), length: u32::from_be_bytes(length) }))
 }
 
 /// Reads what was asked for; the answer is an NBD error number, 0 for success.
@@ -124,12 +113,8 @@ mod tests {
         file.write_all(b"0123456789").expect("ten bytes");
         let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
         let server = std::thread::spawn(move || serve(&file, 10, ours));
-        requests
-            .iter()
-            .for_each(|request| theirs.write_all(request).expect("the server reads"));
-        theirs
-            .shutdown(std::net::Shutdown::Write)
-            .expect("closing our side");
+        requests.iter().for_each(|request| theirs.write_all(request).expect("the server reads"));
+        theirs.shutdown(std::net::Shutdown::Write).expect("closing our side");
         let mut all = Vec::new();
         theirs.read_to_end(&mut all).expect("the answers");
         (all.split_off(152), server.join().expect("no panic"))
@@ -137,12 +122,7 @@ mod tests {
 
     #[test]
     fn reads_inside_and_nothing_else() {
-        let (bytes, end) = answers(&[
-            ask(READ, 2, 3),
-            ask(READ, 8, 3),
-            ask(1, 0, 0),
-            ask(READ, u64::MAX, 9),
-        ]);
+        let (bytes, end) = answers(&[ask(READ, 2, 3), ask(READ, 8, 3), ask(1, 0, 0), ask(READ, u64::MAX, 9)]);
         assert!(end.is_ok());
         assert_eq!(&bytes[4..8], [0; 4]);
         assert_eq!(&bytes[16..19], b"234");

@@ -82,11 +82,7 @@ impl Header {
 
     /// How many bytes of the disk one entry of the L1 table covers.
     fn l1_reach(&self) -> u64 {
-        let entry = if self.incompatible & EXTENDED_L2 != 0 {
-            16
-        } else {
-            8
-        };
+        let entry = if self.incompatible & EXTENDED_L2 != 0 { 16 } else { 8 };
         self.cluster() * (self.cluster() / entry)
     }
 }
@@ -95,25 +91,17 @@ pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     let head = &evidence.head;
     let version = be32(head, 4).unwrap_or(0);
     if !matches!(version, 2 | 3) {
-        return findings.add(Problem::Field {
-            what: "the qcow2 version",
-            value: version.into(),
-        });
+        return findings.add(Problem::Field { what: "the qcow2 version", value: version.into() });
     }
     let Some(header) = Header::parse(head, version) else {
-        return findings.add(Problem::Truncated {
-            what: "the qcow2 header",
-        });
+        return findings.add(Problem::Truncated { what: "the qcow2 header" });
     };
     findings.size(header.size);
     findings.size_not_zero();
     references(&header, findings);
     features(&header, findings);
     if !(9..=21).contains(&header.cluster_bits) {
-        return findings.add(Problem::Field {
-            what: "cluster_bits",
-            value: header.cluster_bits.into(),
-        });
+        return findings.add(Problem::Field { what: "cluster_bits", value: header.cluster_bits.into() });
     }
     tables(&header, findings);
     snapshots(&header, findings);
@@ -124,8 +112,7 @@ pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
 
 fn references(header: &Header, findings: &mut Findings<'_>) {
     findings.add_if(header.backing_offset != 0, Problem::BackingFile);
-    let external =
-        header.incompatible & EXTERNAL_DATA != 0 || header.autoclear & AUTOCLEAR_RAW_DATA != 0;
+    let external = header.incompatible & EXTERNAL_DATA != 0 || header.autoclear & AUTOCLEAR_RAW_DATA != 0;
     findings.add_if(external, Problem::ExternalData);
 }
 
@@ -133,57 +120,26 @@ fn features(header: &Header, findings: &mut Findings<'_>) {
     let unknown = header.incompatible & !KNOWN_FEATURES;
     findings.add_if(unknown != 0, Problem::UnknownFeatures { bits: unknown });
     findings.add_if(header.incompatible & CORRUPT != 0, Problem::Corrupt);
-    findings.field(
-        header.crypt_method <= 2,
-        "the encryption method",
-        header.crypt_method.into(),
-    );
+    findings.field(header.crypt_method <= 2, "the encryption method", header.crypt_method.into());
     if header.crypt_method != 0 {
         findings.encrypted();
     }
-    findings.field(
-        header.refcount_order <= 6,
-        "refcount_order",
-        header.refcount_order.into(),
-    );
+    findings.field(header.refcount_order <= 6, "refcount_order", header.refcount_order.into());
     let flagged = header.incompatible & COMPRESSION_TYPE != 0;
     let sound = header.compression <= 1 && flagged == (header.compression != 0);
     findings.field(sound, "the compression type", header.compression.into());
     let small = header.incompatible & EXTENDED_L2 != 0 && header.cluster_bits < 14;
-    findings.field(
-        !small,
-        "cluster_bits with extended L2 entries",
-        header.cluster_bits.into(),
-    );
+    findings.field(!small, "cluster_bits with extended L2 entries", header.cluster_bits.into());
 }
 
 fn tables(header: &Header, findings: &mut Findings<'_>) {
     let l1 = header.l1_entries * 8;
-    table(
-        header,
-        findings,
-        "the L1 table",
-        header.l1_offset,
-        l1,
-        MAX_L1_BYTES,
-    );
+    table(header, findings, "the L1 table", header.l1_offset, l1, MAX_L1_BYTES);
     let short = header.l1_entries < header.size.div_ceil(header.l1_reach());
-    findings.add_if(
-        short,
-        Problem::TableTooSmall {
-            what: "the L1 table",
-        },
-    );
+    findings.add_if(short, Problem::TableTooSmall { what: "the L1 table" });
     let refcounts = header.refcount_clusters * header.cluster();
     let what = "the refcount table";
-    table(
-        header,
-        findings,
-        what,
-        header.refcount_offset,
-        refcounts,
-        MAX_REFCOUNT_TABLE_BYTES,
-    );
+    table(header, findings, what, header.refcount_offset, refcounts, MAX_REFCOUNT_TABLE_BYTES);
     findings.add_if(refcounts == 0, Problem::TableTooSmall { what });
 }
 
@@ -191,31 +147,13 @@ fn snapshots(header: &Header, findings: &mut Findings<'_>) {
     if header.snapshots == 0 {
         return;
     }
-    findings.field(
-        header.snapshots <= MAX_SNAPSHOTS,
-        "the number of snapshots",
-        header.snapshots,
-    );
+    findings.field(header.snapshots <= MAX_SNAPSHOTS, "the number of snapshots", header.snapshots);
     let least = header.snapshots * SNAPSHOT_ENTRY;
-    table(
-        header,
-        findings,
-        "the snapshot table",
-        header.snapshots_offset,
-        least,
-        MAX_SNAPSHOT_BYTES,
-    );
+    table(header, findings, "the snapshot table", header.snapshots_offset, least, MAX_SNAPSHOT_BYTES);
 }
 
 /// A table is cluster-aligned, behind the header, inside the file and of a sane length.
-fn table(
-    header: &Header,
-    findings: &mut Findings<'_>,
-    what: &'static str,
-    offset: u64,
-    length: u64,
-    most: u64,
-) {
+fn table(header: &Header, findings: &mut Findings<'_>, what: &'static str, offset: u64, length: u64, most: u64) {
     if length == 0 {
         return;
     }
@@ -227,10 +165,7 @@ fn table(
 
 fn header_length(header: &Header, version: u32, findings: &mut Findings<'_>) -> bool {
     let length = header.length;
-    let good = version == 2
-        || (length >= V3_HEADER
-            && length.is_multiple_of(8)
-            && u64::from(length) <= header.cluster());
+    let good = version == 2 || (length >= V3_HEADER && length.is_multiple_of(8) && u64::from(length) <= header.cluster());
     findings.field(good, "the header length", length.into());
     good
 }

@@ -14,9 +14,7 @@ const MAX_MAP_BYTES: u64 = 128 << 20;
 
 pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     let Some(header) = slice(&evidence.head, 0, HEADER) else {
-        return findings.add(Problem::Truncated {
-            what: "the vdi header",
-        });
+        return findings.add(Problem::Truncated { what: "the vdi header" });
     };
     let version = le32(header, 0x44).unwrap_or(0);
     findings.field(version == VERSION, "the vdi version", version.into());
@@ -36,10 +34,7 @@ fn kind(header: &[u8], findings: &mut Findings<'_>) {
         other => findings.field(false, "the vdi image type", other.into()),
     }
     let parents = slice(header, 0x1a8, 32).unwrap_or_default();
-    findings.add_if(
-        !all_zero(parents) && !findings.problems.contains(&Problem::Parent),
-        Problem::Parent,
-    );
+    findings.add_if(!all_zero(parents) && !findings.problems.contains(&Problem::Parent), Problem::Parent);
 }
 
 fn map(header: &[u8], findings: &mut Findings<'_>) {
@@ -49,40 +44,14 @@ fn map(header: &[u8], findings: &mut Findings<'_>) {
     let (blocks, allocated) = (number(0x180), number(0x184));
     let sane = block.is_power_of_two() && (4096..=MAX_BLOCK).contains(&block);
     findings.field(sane, "the vdi block size", block);
-    findings.field(
-        number(0x17c) == 0,
-        "the extra data per block",
-        number(0x17c),
-    );
-    findings.add_if(
-        blocks * 4 > MAX_MAP_BYTES,
-        Problem::TableTooLarge {
-            what,
-            length: blocks * 4,
-        },
-    );
-    findings.add_if(
-        (map_at as usize) < HEADER,
-        Problem::Misplaced {
-            what,
-            offset: map_at,
-        },
-    );
+    findings.field(number(0x17c) == 0, "the extra data per block", number(0x17c));
+    findings.add_if(blocks * 4 > MAX_MAP_BYTES, Problem::TableTooLarge { what, length: blocks * 4 });
+    findings.add_if((map_at as usize) < HEADER, Problem::Misplaced { what, offset: map_at });
     findings.inside(what, map_at, blocks * 4);
     let small = blocks * block < findings.virtual_size.unwrap_or(0);
     findings.add_if(small, Problem::TableTooSmall { what });
     let behind = data_at >= map_at.saturating_add(blocks * 4);
-    findings.add_if(
-        !behind,
-        Problem::Misplaced {
-            what: "the vdi data",
-            offset: data_at,
-        },
-    );
-    findings.field(
-        allocated <= blocks,
-        "the number of allocated blocks",
-        allocated,
-    );
+    findings.add_if(!behind, Problem::Misplaced { what: "the vdi data", offset: data_at });
+    findings.field(allocated <= blocks, "the number of allocated blocks", allocated);
     findings.inside("the vdi data", data_at, allocated.saturating_mul(block));
 }

@@ -21,13 +21,9 @@ const CHS_FULL: u64 = 65_535 * 16 * 255;
 
 pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     let at_start = slice(&evidence.head, 0, FOOTER).filter(|bytes| has(bytes, 0, COOKIE));
-    let at_end = evidence
-        .before_end(FOOTER, FOOTER)
-        .filter(|bytes| has(bytes, 0, COOKIE));
+    let at_end = evidence.before_end(FOOTER, FOOTER).filter(|bytes| has(bytes, 0, COOKIE));
     let Some(footer) = at_end else {
-        return findings.add(Problem::Truncated {
-            what: "the vhd footer",
-        });
+        return findings.add(Problem::Truncated { what: "the vhd footer" });
     };
     let kind = be32(footer, 60).unwrap_or(0);
     checksum(footer, 64, "the vhd footer", findings);
@@ -36,12 +32,7 @@ pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
         FIXED => fixed(at_start.is_some(), findings),
         DYNAMIC | DIFFERENCING => {
             let same = at_start == Some(footer);
-            findings.add_if(
-                !same,
-                Problem::Contradiction {
-                    what: "the two vhd footers",
-                },
-            );
+            findings.add_if(!same, Problem::Contradiction { what: "the two vhd footers" });
             findings.add_if(kind == DIFFERENCING, Problem::Parent);
             dynamic(footer, evidence, findings);
         }
@@ -55,28 +46,15 @@ fn sizes(footer: &[u8], findings: &mut Findings<'_>) {
     let cylinders = u64::from(be16(footer, 56).unwrap_or(0));
     let heads_and_sectors = be16(footer, 58).unwrap_or(0).to_be_bytes();
     let sectors = cylinders * u64::from(heads_and_sectors[0]) * u64::from(heads_and_sectors[1]);
-    let geometry = if sectors >= CHS_FULL {
-        0
-    } else {
-        sectors * 512
-    };
+    let geometry = if sectors >= CHS_FULL { 0 } else { sectors * 512 };
     findings.size(current.max(geometry));
     findings.size_not_zero();
 }
 
 fn fixed(cookie_at_start: bool, findings: &mut Findings<'_>) {
-    findings.add_if(
-        cookie_at_start,
-        Problem::Contradiction {
-            what: "a fixed vhd with a header",
-        },
-    );
+    findings.add_if(cookie_at_start, Problem::Contradiction { what: "a fixed vhd with a header" });
     let size = findings.virtual_size.unwrap_or(0);
-    findings.inside(
-        "the disk of a fixed vhd",
-        0,
-        size.saturating_add(FOOTER as u64),
-    );
+    findings.inside("the disk of a fixed vhd", 0, size.saturating_add(FOOTER as u64));
 }
 
 fn dynamic(footer: &[u8], evidence: &Evidence, findings: &mut Findings<'_>) {
@@ -102,13 +80,7 @@ fn allocation(header: &[u8], findings: &mut Findings<'_>) {
     let block = u64::from(be32(header, 32).unwrap_or(0));
     let sane = block.is_power_of_two() && (4096..=MAX_BLOCK).contains(&block);
     findings.field(sane, "the vhd block size", block);
-    findings.add_if(
-        entries * 4 > MAX_TABLE_BYTES,
-        Problem::TableTooLarge {
-            what,
-            length: entries * 4,
-        },
-    );
+    findings.add_if(entries * 4 > MAX_TABLE_BYTES, Problem::TableTooLarge { what, length: entries * 4 });
     findings.inside(what, be64(header, 16).unwrap_or(u64::MAX), entries * 4);
     let small = entries.saturating_mul(block) < findings.virtual_size.unwrap_or(0);
     findings.add_if(small, Problem::TableTooSmall { what });

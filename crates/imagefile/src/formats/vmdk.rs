@@ -64,9 +64,7 @@ impl Header {
 pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     let whole = slice(&evidence.head, 0, SECTOR as usize);
     let Some(header) = whole.and_then(Header::parse) else {
-        return findings.add(Problem::Truncated {
-            what: "the vmdk header",
-        });
+        return findings.add(Problem::Truncated { what: "the vmdk header" });
     };
     findings.size_in(header.capacity, SECTOR);
     findings.size_not_zero();
@@ -74,75 +72,34 @@ pub(crate) fn judge(evidence: &Evidence, findings: &mut Findings<'_>) {
     directories(&header, evidence, findings);
     if let Some(kind) = descriptor(&header, evidence, findings) {
         let compressed = header.flags & FLAG_COMPRESSED != 0;
-        let expected = if compressed {
-            Kind::StreamOptimized
-        } else {
-            Kind::MonolithicSparse
-        };
-        findings.add_if(
-            kind != expected,
-            Problem::Contradiction {
-                what: "compression and the descriptor's type",
-            },
-        );
+        let expected = if compressed { Kind::StreamOptimized } else { Kind::MonolithicSparse };
+        findings.add_if(kind != expected, Problem::Contradiction { what: "compression and the descriptor's type" });
     }
 }
 
 fn fields(header: &Header, findings: &mut Findings<'_>) {
-    findings.field(
-        (1..=3).contains(&header.version),
-        "the vmdk version",
-        header.version.into(),
-    );
+    findings.field((1..=3).contains(&header.version), "the vmdk version", header.version.into());
     let unknown = header.flags & !KNOWN_FLAGS;
-    findings.add_if(
-        unknown != 0,
-        Problem::UnknownFeatures {
-            bits: unknown.into(),
-        },
-    );
+    findings.add_if(unknown != 0, Problem::UnknownFeatures { bits: unknown.into() });
     let grain = header.grain;
-    findings.field(
-        grain.is_power_of_two() && (8..=4096).contains(&grain),
-        "the grain size in sectors",
-        grain,
-    );
-    findings.field(
-        header.entries == ENTRIES,
-        "the number of grain table entries",
-        header.entries.into(),
-    );
-    findings.add_if(
-        header.line_ends != *b"\n \r\n",
-        Problem::Contradiction {
-            what: "line ends were converted",
-        },
-    );
+    findings.field(grain.is_power_of_two() && (8..=4096).contains(&grain), "the grain size in sectors", grain);
+    findings.field(header.entries == ENTRIES, "the number of grain table entries", header.entries.into());
+    findings.add_if(header.line_ends != *b"\n \r\n", Problem::Contradiction { what: "line ends were converted" });
     let compressed = header.flags & FLAG_COMPRESSED != 0;
     let sound = header.compression == u16::from(compressed);
-    findings.field(
-        sound,
-        "the compression algorithm",
-        header.compression.into(),
-    );
+    findings.field(sound, "the compression algorithm", header.compression.into());
 }
 
 fn directories(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>) {
     let length = header.directory_bytes();
     let what = "the grain directory";
-    findings.add_if(
-        length > MAX_DIRECTORY_BYTES,
-        Problem::TableTooLarge { what, length },
-    );
+    findings.add_if(length > MAX_DIRECTORY_BYTES, Problem::TableTooLarge { what, length });
     match header.directory {
         AT_END => footer(header, evidence, findings),
         0 => findings.add(Problem::Misplaced { what, offset: 0 }),
         at => findings.inside(what, at.saturating_mul(SECTOR), length),
     }
-    if header.flags & FLAG_REDUNDANT != 0
-        && header.redundant_directory != 0
-        && header.directory != AT_END
-    {
+    if header.flags & FLAG_REDUNDANT != 0 && header.redundant_directory != 0 && header.directory != AT_END {
         let offset = header.redundant_directory.saturating_mul(SECTOR);
         findings.inside("the redundant grain directory", offset, length);
     }
@@ -151,42 +108,17 @@ fn directories(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>
 /// The footer is a second header with the real place of the grain directory; readers take all of it, so all of the
 /// rest must be the same.
 fn footer(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>) {
-    let marker = evidence
-        .before_end(1536, 512)
-        .is_some_and(|bytes| le32(bytes, 12) == Some(FOOTER_MARKER));
-    let bytes = evidence
-        .before_end(1024, 512)
-        .filter(|bytes| marker && has(bytes, 0, b"KDMV"));
+    let marker = evidence.before_end(1536, 512).is_some_and(|bytes| le32(bytes, 12) == Some(FOOTER_MARKER));
+    let bytes = evidence.before_end(1024, 512).filter(|bytes| marker && has(bytes, 0, b"KDMV"));
     let Some(footer) = bytes.and_then(Header::parse) else {
-        return findings.add(Problem::Truncated {
-            what: "the vmdk footer",
-        });
+        return findings.add(Problem::Truncated { what: "the vmdk footer" });
     };
     let directory = footer.directory;
     let what = "the grain directory";
-    findings.add_if(
-        directory == AT_END || directory == 0,
-        Problem::Misplaced {
-            what,
-            offset: directory,
-        },
-    );
-    findings.inside(
-        what,
-        directory.saturating_mul(SECTOR),
-        header.directory_bytes(),
-    );
-    let same = Header {
-        directory: AT_END,
-        redundant_directory: header.redundant_directory,
-        ..footer
-    } == *header;
-    findings.add_if(
-        !same,
-        Problem::Contradiction {
-            what: "vmdk header and footer",
-        },
-    );
+    findings.add_if(directory == AT_END || directory == 0, Problem::Misplaced { what, offset: directory });
+    findings.inside(what, directory.saturating_mul(SECTOR), header.directory_bytes());
+    let same = Header { directory: AT_END, redundant_directory: header.redundant_directory, ..footer } == *header;
+    findings.add_if(!same, Problem::Contradiction { what: "vmdk header and footer" });
 }
 
 fn descriptor(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>) -> Option<Kind> {
@@ -208,9 +140,7 @@ fn descriptor(header: &Header, evidence: &Evidence, findings: &mut Findings<'_>)
     }
     let bytes = slice(&evidence.head, SECTOR as usize, length as usize)?;
     let (kind, faults) = vmdk_descriptor::judge(bytes, header.capacity, header.grain);
-    findings
-        .problems
-        .extend(faults.into_iter().map(Problem::from).map(parent_is_parent));
+    findings.problems.extend(faults.into_iter().map(Problem::from).map(parent_is_parent));
     kind
 }
 

@@ -36,12 +36,7 @@ fn verdict(declared: DiskFormat, bytes: &[u8]) -> String {
 }
 
 fn write(sample: &Sample) -> String {
-    let mut text = format!(
-        "declare {}\nverdict {}\nlength {}\n",
-        sample.declared,
-        sample.verdict,
-        sample.bytes.len()
-    );
+    let mut text = format!("declare {}\nverdict {}\nlength {}\n", sample.declared, sample.verdict, sample.bytes.len());
     for (index, row) in sample.bytes.chunks(32).enumerate() {
         if row.iter().any(|byte| *byte != 0) {
             let hex: String = row.iter().fold(String::new(), |mut hex, byte| {
@@ -62,31 +57,18 @@ fn parse(text: &str) -> Option<Sample> {
     let mut image = Image::zeros(length);
     for line in lines {
         let (at, hex) = line.split_once(' ')?;
-        let digits = hex
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).ok());
-        let bytes: Option<Vec<_>> = digits
-            .map(|pair| u8::from_str_radix(pair?, 16).ok())
-            .collect();
+        let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+        let bytes: Option<Vec<_>> = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
         image = image.put(usize::from_str_radix(at, 16).ok()?, &bytes?);
     }
-    (image.0.len() == length).then_some(Sample {
-        declared,
-        verdict,
-        bytes: image.0,
-    })
+    (image.0.len() == length).then_some(Sample { declared, verdict, bytes: image.0 })
 }
 
 fn samples() -> BTreeMap<String, Sample> {
     let entries = std::fs::read_dir(directory()).expect("the corpus directory");
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.expect("an entry").path();
-        let name = path
-            .file_name()
-            .expect("a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).expect("a text file");
         let sample = parse(&text).unwrap_or_else(|| panic!("{name} is not a corpus file"));
         (name, sample)
@@ -96,10 +78,7 @@ fn samples() -> BTreeMap<String, Sample> {
 
 /// All images of the corpus, for mutation.
 pub fn images() -> Vec<(String, Vec<u8>)> {
-    samples()
-        .into_iter()
-        .map(|(name, sample)| (name, sample.bytes))
-        .collect()
+    samples().into_iter().map(|(name, sample)| (name, sample.bytes)).collect()
 }
 
 fn update() {
@@ -113,17 +92,10 @@ fn update() {
         ("sound-vhdx", DiskFormat::Vhdx, b::vhdx()),
         ("sound-iso", DiskFormat::Iso, b::iso()),
     ];
-    let rows = hostile::rows()
-        .into_iter()
-        .map(|row| (row.name, row.declared, row.hostile));
+    let rows = hostile::rows().into_iter().map(|row| (row.name, row.declared, row.hostile));
     for (name, declared, image) in sound.into_iter().chain(rows) {
-        let sample = Sample {
-            declared,
-            verdict: verdict(declared, &image.0),
-            bytes: image.0,
-        };
-        std::fs::write(directory().join(format!("{name}.txt")), write(&sample))
-            .expect("writing the corpus");
+        let sample = Sample { declared, verdict: verdict(declared, &image.0), bytes: image.0 };
+        std::fs::write(directory().join(format!("{name}.txt")), write(&sample)).expect("writing the corpus");
     }
 }
 
@@ -135,10 +107,6 @@ fn the_corpus_gets_its_verdicts() {
     let samples = samples();
     assert!(samples.len() > 100, "only {} files", samples.len());
     for (name, sample) in samples {
-        assert_eq!(
-            verdict(sample.declared, &sample.bytes),
-            sample.verdict,
-            "{name}"
-        );
+        assert_eq!(verdict(sample.declared, &sample.bytes), sample.verdict, "{name}");
     }
 }

@@ -28,18 +28,7 @@ impl Random {
     }
 }
 
-const EDGES: [u64; 10] = [
-    0,
-    1,
-    0x7f,
-    0xff,
-    0x7fff_ffff,
-    0x8000_0000,
-    0xffff_ffff,
-    1 << 62,
-    u64::MAX - 1,
-    u64::MAX,
-];
+const EDGES: [u64; 10] = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 62, u64::MAX - 1, u64::MAX];
 
 /// Most fields that matter are near the start; the rest are near the end or in the metadata of a VHDX.
 fn place(random: &mut Random, len: usize) -> usize {
@@ -53,35 +42,14 @@ fn place(random: &mut Random, len: usize) -> usize {
 
 fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     let at = place(random, bytes.len());
-    let value = if random.below(2) == 0 {
-        random.next()
-    } else {
-        EDGES[random.below(EDGES.len())]
-    };
-    let value = if random.below(2) == 0 {
-        value.to_be_bytes()
-    } else {
-        value.to_le_bytes()
-    };
+    let value = if random.below(2) == 0 { random.next() } else { EDGES[random.below(EDGES.len())] };
+    let value = if random.below(2) == 0 { value.to_be_bytes() } else { value.to_le_bytes() };
     match random.below(10) {
         0 => bytes.truncate(at),
         1 => bytes.extend(value),
-        2..=4 => bytes
-            .iter_mut()
-            .skip(at)
-            .take(1)
-            .for_each(|byte| *byte ^= value[0]),
-        5..=7 => bytes
-            .iter_mut()
-            .skip(at)
-            .zip(value)
-            .for_each(|(byte, new)| *byte = new),
-        _ => bytes
-            .iter_mut()
-            .skip(at)
-            .zip(value)
-            .take(4)
-            .for_each(|(byte, new)| *byte = new),
+        2..=4 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= value[0]),
+        5..=7 => bytes.iter_mut().skip(at).zip(value).for_each(|(byte, new)| *byte = new),
+        _ => bytes.iter_mut().skip(at).zip(value).take(4).for_each(|(byte, new)| *byte = new),
     }
 }
 
@@ -89,37 +57,15 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
 const SOUND: usize = 10;
 
 fn seeds() -> Vec<Vec<u8>> {
-    let built = [
-        b::raw(),
-        b::qcow2(),
-        b::qcow2_v2(),
-        b::vmdk(),
-        b::vmdk_stream(),
-        b::vmdk_footer(),
-        b::vhd(),
-        b::vdi(),
-    ];
-    let mut seeds: Vec<_> = built
-        .into_iter()
-        .chain([b::vhdx(), b::iso()])
-        .map(|image| image.0)
-        .collect();
-    seeds.extend(
-        corpus::images()
-            .into_iter()
-            .map(|(_, bytes)| bytes)
-            .filter(|bytes| bytes.len() < 512 << 10),
-    );
+    let built = [b::raw(), b::qcow2(), b::qcow2_v2(), b::vmdk(), b::vmdk_stream(), b::vmdk_footer(), b::vhd(), b::vdi()];
+    let mut seeds: Vec<_> = built.into_iter().chain([b::vhdx(), b::iso()]).map(|image| image.0).collect();
+    seeds.extend(corpus::images().into_iter().map(|(_, bytes)| bytes).filter(|bytes| bytes.len() < 512 << 10));
     seeds
 }
 
 fn one(random: &mut Random, seeds: &[Vec<u8>]) {
     // Half of the time a sound image, which come first: mutations of it go deeper.
-    let choices = if random.below(2) == 0 {
-        SOUND
-    } else {
-        seeds.len()
-    };
+    let choices = if random.below(2) == 0 { SOUND } else { seeds.len() };
     let mut bytes = seeds[random.below(choices)].clone();
     for _ in 0..=random.below(6) {
         mutate(random, &mut bytes);
@@ -132,11 +78,7 @@ fn holds(bytes: &[u8], sizes: [usize; 2]) {
     let policy = Policy::default();
     let (whole, used) = peak(|| inspect_in(bytes, &[usize::MAX], &policy));
     assert!(used < MEMORY, "{used} bytes of memory");
-    assert_eq!(
-        inspect_in(bytes, &sizes, &policy),
-        whole,
-        "in chunks of {sizes:?}"
-    );
+    assert_eq!(inspect_in(bytes, &sizes, &policy), whole, "in chunks of {sizes:?}");
     assert!(whole.problems.len() < 4096);
     for declared in DiskFormat::ALL {
         if let Ok(accepted) = check(declared, &whole) {
@@ -146,9 +88,7 @@ fn holds(bytes: &[u8], sizes: [usize; 2]) {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .map_or(default, |text| text.parse().expect("a number"))
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
 #[test]
@@ -158,10 +98,7 @@ fn mutations() {
     let seeds = seeds();
     for seed in first..first.saturating_add(iterations) {
         let result = std::panic::catch_unwind(|| one(&mut Random(seed), &seeds));
-        assert!(
-            result.is_ok(),
-            "failed: UNKAI_FUZZ_SEED={seed} UNKAI_FUZZ_ITERATIONS=1"
-        );
+        assert!(result.is_ok(), "failed: UNKAI_FUZZ_SEED={seed} UNKAI_FUZZ_ITERATIONS=1");
     }
 }
 

@@ -8,7 +8,6 @@ mod keypair;
 mod server;
 mod server_action;
 mod server_group;
-mod server_shelve;
 
 pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
 pub use console_token::{ConsoleKind, ConsoleToken};
@@ -21,4 +20,3 @@ pub use server::{
 };
 pub use server_action::{ActionEvent, Outcome, ServerAction};
 pub use server_group::{GroupPolicy, ServerGroup};
-pub use server_shelve::ShelveStep;

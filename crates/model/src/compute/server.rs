@@ -160,6 +160,9 @@ pub enum Run {
 pub struct Launch {
     pub flavor: FlavorCopy,
     pub image: Option<Id<Image>>,
+    /// The image's properties when the disk was made from it; the image may change or go.
+    #[serde(default)]
+    pub image_properties: BTreeMap<String, String>,
     /// Set while shelved: the snapshot that unshelving starts from.
     #[serde(default)]
     pub shelved_image: Option<Id<Image>>,

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Host, Phase, Server};
+use super::{Host, Server};
 use crate::identity::Project;
 use crate::{Derived, Id, Kind, Meta};
 
@@ -84,21 +84,6 @@ impl ServerAction {
         self.note(&outcome);
     }
 
-    /// How this action ended, seen from its server; none while the host is still at it. A server that needs no host any more, or
-    /// that could not be placed, ends its actions as well.
-    pub fn outcome_in(&self, server: &Server) -> Option<Outcome> {
-        let generation = self.generation?;
-        let observed = &server.status.observed;
-        match (&observed.phase, &server.status.fault) {
-            _ if !server.is_live() => Some(Outcome::Success),
-            (_, Some(fault)) if server.status.host.is_none() => Some(Outcome::Error(fault.message.clone())),
-            (Phase::Unknown | Phase::Preparing(_), _) => None,
-            _ if observed.generation < generation => None,
-            (Phase::Failed(why), _) => Some(Outcome::Error(why.clone())),
-            _ => Some(Outcome::Success),
-        }
-    }
-
     pub fn is_open(&self) -> bool {
         self.events.iter().any(|e| e.finished.is_none())
     }
@@ -157,25 +142,6 @@ mod tests {
         assert!(!action.is_open());
         assert_eq!(action.events[0].finished, Some(at(4)));
         assert_eq!(action.message, None);
-    }
-
-    #[test]
-    fn the_server_says_how_its_actions_ended() {
-        let server = |generation: u64, phase: Phase| -> Server {
-            serde_json::from_value(serde_json::json!({
-                "meta": {"id": "s", "generation": 2},
-                "spec": {"user": "u", "run": "running", "launch": {
-                    "flavor": {"id": "1", "name": "f", "vcpus": 1, "ram_mib": 64, "disk_gib": 1}, "image": "i", "hostname": "h",
-                }},
-                "status": {"host": "h", "observed": {"generation": generation, "phase": phase}},
-            }))
-            .unwrap()
-        };
-        let action = action();
-        assert_eq!(action.outcome_in(&server(1, Phase::Running)), None, "an older generation");
-        assert_eq!(action.outcome_in(&server(2, Phase::Preparing("disk".into()))), None);
-        assert_eq!(action.outcome_in(&server(2, Phase::Running)), Some(Outcome::Success));
-        assert_eq!(action.outcome_in(&server(2, Phase::Failed("x".into()))), Some(Outcome::Error("x".into())));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod keypairs;
 mod keys;
 mod limits;
 mod migrations;
-mod network;
+pub(crate) mod network;
 mod os_hosts;
 mod page;
 mod policy;

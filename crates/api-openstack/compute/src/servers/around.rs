@@ -57,6 +57,31 @@ pub async fn no_volume(cx: Cx, Path((id, volume)): Path<(String, String)>) -> Re
     Err(Fault::not_found(format!("Instance {id} is not attached to volume {volume}")))
 }
 
+/// `GET /servers/{id}/shares`, from 2.97 on: there is no service of shared file systems.
+pub async fn shares(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
+    cx.version.require(97..)?;
+    look(&cx, &id).await?;
+    Ok(Json(json!({ "shares": [] })).into_response())
+}
+
+pub async fn attach_share(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Response, Fault> {
+    cx.version.require(97..)?;
+    let body = body.validated(&schemas::ATTACH_SHARE, cx.version)?;
+    let view = cx.view().await?;
+    let (server, state) = find(&view, &id)?;
+    SHARE.check(&cx, &server, &state)?;
+    let share = body["share"]["share_id"].as_str().unwrap_or_default();
+    Err(Fault::not_found(format!("Share {share} could not be found.")))
+}
+
+static SHARE: Rule = Rule::note("create_share", "os_compute_api:os-server-shares:create", &[VmState::Stopped, VmState::Error]);
+
+pub async fn no_share(cx: Cx, Path((id, share)): Path<(String, String)>) -> Result<Response, Fault> {
+    cx.version.require(97..)?;
+    look(&cx, &id).await?;
+    Err(Fault::not_found(format!("Share {share} could not be found.")))
+}
+
 /// `GET /servers/{id}/migrations`, from 2.23 on: none is ever under way.
 pub async fn migrations(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
     cx.version.require(23..)?;

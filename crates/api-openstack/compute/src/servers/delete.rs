@@ -25,6 +25,7 @@ static DELETE: Rule = Rule {
     noted: true,
     admin: false,
     hosted: false,
+    lasting: false,
 };
 
 pub async fn delete(cx: Cx, Path(id): Path<String>) -> Result<StatusCode, Fault> {

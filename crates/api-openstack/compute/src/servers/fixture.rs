@@ -26,6 +26,7 @@ pub fn server(id: &str, project: &str) -> Server {
             launch: Launch {
                 flavor: FlavorCopy { id: "1".into(), name: "m1.tiny".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..Default::default() },
                 image: Some("i".into()),
+                image_properties: BTreeMap::new(),
                 shelved_image: None,
                 boot: BootDisk::Local,
                 hostname: "one".into(),

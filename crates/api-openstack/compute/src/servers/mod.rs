@@ -10,7 +10,6 @@ mod delete;
 mod filter;
 #[cfg(test)]
 mod fixture;
-mod group_rules;
 mod images;
 mod instance_actions;
 mod interfaces;
@@ -67,6 +66,10 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
         .put("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
         .delete("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .get("/v2.1/servers/{id}/shares", around::shares)
+        .post("/v2.1/servers/{id}/shares", around::attach_share)
+        .get("/v2.1/servers/{id}/shares/{share}", around::no_share)
+        .delete("/v2.1/servers/{id}/shares/{share}", around::no_share)
         .get("/v2.1/servers/{id}/migrations", around::migrations)
         .get("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
         .delete("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)

@@ -32,6 +32,8 @@ pub struct Rule {
     pub admin: bool,
     /// Needs a server that is on a host.
     pub hosted: bool,
+    /// The host is at it for a while although the server stays what it is: a snapshot.
+    pub lasting: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -46,11 +48,11 @@ pub enum Tasks {
 impl Rule {
     /// A verb that a host carries out.
     pub const fn verb(name: &'static str, policy: &'static str, states: &'static [VmState], event: &'static str) -> Rule {
-        Rule { name, policy, states, tasks: Tasks::None, lock: true, event, noted: true, admin: false, hosted: true }
+        Rule { name, policy, states, tasks: Tasks::None, lock: true, event, noted: true, admin: false, hosted: true, lasting: false }
     }
     /// A change of the document alone.
     pub const fn note(name: &'static str, policy: &'static str, states: &'static [VmState]) -> Rule {
-        Rule { name, policy, states, tasks: Tasks::Any, lock: true, event: "", noted: false, admin: false, hosted: false }
+        Rule { name, policy, states, tasks: Tasks::Any, lock: true, event: "", noted: false, admin: false, hosted: false, lasting: false }
     }
 
     pub fn check(&self, cx: &Cx, server: &Server, state: &State) -> Result<(), Fault> {
@@ -122,16 +124,20 @@ pub async fn perform<T: Send + 'static>(
                 })?;
             }
             if rule.noted {
-                note(tx, &cx, &changed, rule.name, rule.event, acted)?;
+                let generation = acted.then_some(changed.meta.generation);
+                note(tx, &cx, &changed, (rule.name, rule.event), generation, acted || rule.lasting)?;
             }
             Ok(answer)
         })
         .await
 }
 
-/// Writes the action of this request. `acted`: the host has something to do, so its event stays open until the host is done.
-pub fn note(tx: &mut Tx, cx: &Cx, server: &Server, name: &str, event: &str, acted: bool) -> Result<(), Fault> {
+/// Writes the action of this request, by its name and its event. `open`: the host has something to do, so the event stays open until
+/// it is done; `generation` says what it is to reach.
+pub fn note(tx: &mut Tx, cx: &Cx, server: &Server, (name, event): (&str, &str), generation: Option<u64>, open: bool) -> Result<(), Fault> {
     let now = tx.now();
+    // One that ended in this transaction leaves nothing to wait for.
+    let open = open && server.is_live();
     let mut action = ServerAction {
         meta: Meta::new(ServerAction::id(&server.meta.id, &cx.request)).named(name),
         server: server.meta.id.clone(),
@@ -139,13 +145,13 @@ pub fn note(tx: &mut Tx, cx: &Cx, server: &Server, name: &str, event: &str, acte
         user: cx.caller.user.clone(),
         project: cx.caller.project.clone(),
         started: now,
-        generation: acted.then_some(server.meta.generation),
+        generation,
         message: None,
         events: Vec::new(),
     };
     if !event.is_empty() {
         action.start(event, server.status.host.clone(), now);
-        if !acted {
+        if !open {
             action.settle(unkai_model::compute::Outcome::Success, now);
         }
     }

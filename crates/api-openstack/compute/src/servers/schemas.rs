@@ -263,8 +263,11 @@ pub fn old_console(key: &'static str, kinds: &[&str]) -> Schema {
 
 pub static REMOTE_CONSOLE: LazyLock<Schema> = LazyLock::new(|| {
     let kinds = ["novnc", "xvpvnc", "rdp-html5", "spice-html5", "serial", "webmks"];
-    let console =
-        object().required("protocol", Schema::one_of(["vnc", "spice", "rdp", "serial", "mks"])).required("type", Schema::one_of(kinds));
+    let newer = ["novnc", "xvpvnc", "rdp-html5", "spice-html5", "serial", "webmks", "spice-direct"];
+    let console = object()
+        .required("protocol", Schema::one_of(["vnc", "spice", "rdp", "serial", "mks"]))
+        .required_in(..=98, "type", Schema::one_of(kinds))
+        .required_in(99.., "type", Schema::one_of(newer));
     Schema::wrapped("remote_console", console)
 });
 
@@ -320,6 +323,9 @@ pub static ATTACH_INTERFACE: LazyLock<Schema> = LazyLock::new(|| {
         .optional_in(49.., "tag", tag());
     object().optional("interfaceAttachment", arguments).into()
 });
+
+pub static ATTACH_SHARE: LazyLock<Schema> =
+    LazyLock::new(|| Schema::wrapped("share", object().required("share_id", Schema::uuid()).optional("tag", tag())));
 
 pub static ATTACH_VOLUME: LazyLock<Schema> = LazyLock::new(|| {
     let arguments = object()

@@ -166,6 +166,15 @@ struct Linked<'a> {
     links: [Link; 1],
 }
 
+/// An image inside a server; its properties from 2.98 on.
+#[derive(Serialize)]
+struct ImageBody<'a> {
+    id: &'a str,
+    links: [Link; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    properties: Option<&'a BTreeMap<String, String>>,
+}
+
 impl Body<'_> {
     fn links(&self) -> [Link; 2] {
         let id = &self.server.meta.id;
@@ -209,7 +218,11 @@ impl Body<'_> {
         map.serialize_entry("metadata", &spec.metadata)?;
         map.serialize_entry("hostId", &host_id(server))?;
         match &spec.launch.image {
-            Some(image) => map.serialize_entry("image", &self.linked("images", image.as_str()))?,
+            Some(image) => {
+                let properties = version.at_least(98).then_some(&spec.launch.image_properties);
+                let Linked { id, links } = self.linked("images", image.as_str());
+                map.serialize_entry("image", &ImageBody { id, links, properties })?;
+            }
             None => map.serialize_entry("image", "")?,
         }
         if version.at_least(47) {
@@ -254,6 +267,9 @@ impl Body<'_> {
         }
         if version.at_least(96) {
             map.serialize_entry("pinned_availability_zone", &spec.wish.zone)?;
+        }
+        if version.at_least(100) {
+            map.serialize_entry("scheduler_hints", &spec.wish.hints)?;
         }
         Ok(())
     }

@@ -102,15 +102,11 @@ impl Images {
         Ok(())
     }
 
-    /// Writes how an import went, and forgets tasks that ended long ago.
+    /// Writes how an import went.
     pub(crate) async fn end_task(&self, id: &Id<ImageTask>, outcome: Result<(), String>) -> Result<(), Error> {
         let id = id.clone();
         let end = move |tx: &mut Tx| {
             let now = tx.now();
-            let old: Vec<_> = tx.all::<ImageTask>().filter(|task| task.expires.is_some_and(|end| end < now)).collect();
-            for task in old {
-                tx.delete(&task.meta.id)?;
-            }
             tx.update(&id, |task| {
                 task.end(now, outcome.clone());
                 Ok::<_, Error>(())

@@ -88,7 +88,13 @@ pub struct TaskOf<'a> {
     pub action: &'a str,
 }
 
+/// Makes a task, and forgets those that ended long ago.
 pub fn insert_task(tx: &mut Tx, of: TaskOf, input: Value) -> Result<Arc<ImageTask>> {
+    let now = tx.now();
+    let old: Vec<_> = tx.all::<ImageTask>().filter(|task| task.expires.is_some_and(|end| end < now)).collect();
+    for task in old {
+        tx.delete(&task.meta.id)?;
+    }
     let mut meta = Meta::new(tx.new_id::<ImageTask>());
     meta.project = of.caller.project.clone();
     let task = ImageTask {

@@ -22,19 +22,60 @@ pub enum From {
 }
 
 /// Random starts stay within so many addresses of a pool's start: enough for any number of ports, and readable in IPv6.
-const SPREAD: u128 = 1 << 16;
+const SPREAD: u128 = 1 << 20;
 
 /// An address of the subnet's pools that nobody has and that is not in `besides`; none when there is none left.
 pub fn free_address(tx: &Tx, subnet: &Subnet, from: From, besides: &[IpAddr]) -> Option<IpAddr> {
     let total = subnet.pools.iter().fold(0u128, |sum, pool| sum.saturating_add(pool.size()));
+    if is_used_up(tx, subnet, total) {
+        return None;
+    }
     let offset = match from {
         From::Start => 0,
-        From::Random => u128::from(u64::from_be_bytes(tx.random())) % total.min(SPREAD).max(1),
+        From::Random => u128::from(u64::from_be_bytes(tx.random())) % total.clamp(1, SPREAD),
     };
     let (first, start) = place(&subnet.pools, offset)?;
     let free = |pool: &Pool, start: u128| first_gap(tx, &subnet.network, pool, start, besides);
     let after = free(&subnet.pools[first], start);
     after.or_else(|| subnet.pools[first + 1..].iter().chain(&subnet.pools[..=first]).find_map(|p| free(p, address::number(p.start))))
+}
+
+/// No address of the pools is free. Known from the count of addresses taken in the subnet, less those outside the pools, so that a
+/// full subnet is not searched again and again.
+fn is_used_up(tx: &Tx, subnet: &Subnet, total: u128) -> bool {
+    let taken = tx.tally("subnet-addresses", subnet.meta.id.as_str()).max(0) as u128;
+    taken >= total && taken.saturating_sub(taken_outside(tx, subnet)) >= total
+}
+
+/// How many addresses of the subnet are taken that lie in no pool: one look-up for each.
+fn taken_outside(tx: &Tx, subnet: &Subnet) -> u128 {
+    let (mut number, last) = address::span(&subnet.cidr);
+    let mut count = 0;
+    while number <= last {
+        let at = address::from_number(number, subnet.cidr.addr());
+        if let Some(pool) = subnet.pools.iter().find(|pool| pool.contains(at)) {
+            let Some(next) = address::number(pool.end).checked_add(1) else { break };
+            number = next;
+            continue;
+        }
+        let found = tx.next_claimed(address::ADDRESS, &address::key(&subnet.network, at));
+        let Some(found) = found.and_then(|key| address::of_key(&subnet.network, &key)).filter(|a| a.is_ipv4() == at.is_ipv4()) else {
+            break;
+        };
+        let reached = address::number(found);
+        if reached > last {
+            break;
+        }
+        // A claim further on may lie in a pool: the next round sees that.
+        if reached == number {
+            count += 1;
+            let Some(next) = number.checked_add(1) else { break };
+            number = next;
+        } else {
+            number = reached;
+        }
+    }
+    count
 }
 
 /// The pool and the number that lie `offset` addresses after the start of the first pool.

@@ -304,7 +304,7 @@ fn choose_groups(
 ) -> Result<Vec<Id<SecurityGroup>>, Refusal> {
     match &request.security_groups {
         Some(groups) => {
-            if !groups.is_empty() && !(port_security && has_address) {
+            if !groups.is_empty() && (!port_security || !has_address) {
                 return Err(security_needed());
             }
             check_groups(tx, request.project.as_ref(), groups)

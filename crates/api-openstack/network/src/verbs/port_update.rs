@@ -86,7 +86,7 @@ fn change_security(tx: &Tx, port: &mut Port, change: &PortChange) -> Result<(), 
         Some(groups) => check_groups(tx, port.meta.project.as_ref(), groups)?,
         None => port.security_groups.clone(),
     };
-    if !groups.is_empty() && !(port_security && !port.fixed_ips.is_empty()) {
+    if !groups.is_empty() && (!port_security || port.fixed_ips.is_empty()) {
         return Err(match change.security_groups {
             Some(_) => security_needed(),
             None => Refusal::conflict(

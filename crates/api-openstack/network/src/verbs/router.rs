@@ -29,6 +29,8 @@ pub struct RouterRequest {
 #[derive(Debug, Clone, PartialEq)]
 pub enum InterfaceWish {
     Subnet(Id<Subnet>),
+    /// As a member of the subnet with an address of its pools, not as its gateway: for those who do not own the network.
+    Member(Id<Subnet>),
     Port(Id<Port>),
     /// Both, which must fit; only for removal.
     Both(Id<Port>, Id<Subnet>),
@@ -106,13 +108,14 @@ pub(super) fn check_overlap(present: &[Arc<Subnet>], new: &Subnet) -> Result<(),
 pub fn add_interface(tx: &mut Tx, id: &Id<Router>, wish: &InterfaceWish) -> Result<Interface, Refusal> {
     let router = tx.require(id)?;
     match wish {
-        InterfaceWish::Subnet(subnet) => add_by_subnet(tx, &router, subnet),
+        InterfaceWish::Subnet(subnet) => add_by_subnet(tx, &router, subnet, true),
+        InterfaceWish::Member(subnet) => add_by_subnet(tx, &router, subnet, false),
         InterfaceWish::Port(port) => add_by_port(tx, &router, port),
         InterfaceWish::Both(..) => Err(bad("Cannot specify both subnet-id and port-id")),
     }
 }
 
-fn add_by_subnet(tx: &mut Tx, router: &Router, id: &Id<Subnet>) -> Result<Interface, Refusal> {
+fn add_by_subnet(tx: &mut Tx, router: &Router, id: &Id<Subnet>, as_gateway: bool) -> Result<Interface, Refusal> {
     let subnet = tx.require(id)?;
     let Some(gateway) = subnet.gateway else { return Err(bad("Subnet for router interface must have a gateway IP")) };
     if subnet.ipv6_ra_mode.is_none() && subnet.ipv6_address_mode.is_some() {
@@ -120,7 +123,7 @@ fn add_by_subnet(tx: &mut Tx, router: &Router, id: &Id<Subnet>) -> Result<Interf
         return Err(bad(text));
     }
     check_overlap(&subnets_of(tx, &router.meta.id), &subnet)?;
-    let wish = AddressWish::exactly(id.clone(), gateway);
+    let wish = AddressWish { subnet: Some(id.clone()), address: as_gateway.then_some(gateway) };
     let port = match ipv6_interface(tx, router, &subnet) {
         Some(port) => {
             let mut wishes: Vec<_> = port.fixed_ips.iter().map(|ip| AddressWish::exactly(ip.subnet.clone(), ip.address)).collect();
@@ -211,7 +214,7 @@ pub fn remove_interface(tx: &mut Tx, id: &Id<Router>, wish: &InterfaceWish) -> R
 fn find_interface(tx: &Tx, router: &Router, wish: &InterfaceWish) -> Result<(Arc<Port>, Vec<Id<Subnet>>), Refusal> {
     let id = &router.meta.id;
     let ports = interfaces(&tx.view(), id);
-    if let InterfaceWish::Subnet(subnet) = wish {
+    if let InterfaceWish::Subnet(subnet) | InterfaceWish::Member(subnet) = wish {
         tx.require(subnet)?;
         let found = ports.into_iter().find(|p| p.fixed_ips.iter().any(|ip| ip.subnet == *subnet));
         let text = || format!("Router {id} has no interface on subnet {subnet}");

@@ -127,6 +127,35 @@ fn a_large_subnet_is_not_searched_through() {
 }
 
 #[test]
+fn a_full_subnet_knows_it_and_addresses_outside_the_pools_do_not_count() {
+    alone(|tx| {
+        unlimited(tx);
+        let net = network(tx)?;
+        let at = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let pools = Some(vec![Pool { start: at(10), end: at(12) }, Pool { start: at(20), end: at(20) }]);
+        let request = SubnetRequest {
+            cidr: Some("10.0.0.0/24".parse().unwrap()),
+            pools,
+            enable_dhcp: false,
+            ..SubnetRequest::on(net.clone(), Some("p".into()), 4)
+        };
+        create_subnet(tx, &request)?;
+        for outside in [1, 2, 13, 19, 21, 254] {
+            let wish = vec![AddressWish::address(at(outside))];
+            create_port(tx, &PortRequest { fixed_ips: Some(wish), ..PortRequest::on(net.clone(), Some("p".into())) })?;
+        }
+        let given: BTreeSet<IpAddr> = (0..4).map(|_| port(tx, &net).unwrap().fixed_ips[0].address).collect();
+        assert_eq!(given, [10, 11, 12, 20].map(at).into());
+        assert_eq!(port(tx, &net).unwrap_err().kind, "IpAddressGenerationFailure");
+        let freed = tx.holder::<Port>(address::ADDRESS, &address::key(&net, at(11))).unwrap();
+        delete_port(tx, &freed)?;
+        assert_eq!(port(tx, &net)?.fixed_ips[0].address, at(11));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn the_dhcp_port_follows_the_subnets() {
     alone(|tx| {
         let net = network(tx)?;
@@ -188,7 +217,9 @@ fn slaac_addresses_come_from_the_mac() {
     .unwrap();
 }
 
-fn reachable(tx: &mut Tx) -> Result<(Id<Network>, Arc<Port>, Id<unkai_model::network::Router>, Arc<Subnet>), Refusal> {
+type Reachable = (Id<Network>, Arc<Port>, Id<unkai_model::network::Router>, Arc<Subnet>);
+
+fn reachable(tx: &mut Tx) -> Result<Reachable, Refusal> {
     let public = external(tx, "203.0.113.0/24")?;
     let net = network(tx)?;
     let sub = subnet(tx, &net, "10.0.0.0/24")?;

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod crud;
+mod hostile;
 mod lists;
 mod routers;
 mod security_groups;

@@ -104,3 +104,19 @@ async fn snat_and_gateway_addresses_are_for_administrators() {
     assert_eq!((&gateway["enable_snat"], &gateway["external_fixed_ips"][0]["ip_address"]), (&json!(false), &json!("203.0.113.99")));
     assert_eq!(s.admin.call("POST", "/v2.0/routers", body).await.status, 409);
 }
+
+#[tokio::test]
+async fn guests_of_a_network_join_it_beside_its_gateway() {
+    let s = site();
+    let net = network(&s.alice).await;
+    let sub = subnet(&s.alice, &net, "10.0.0.0/24").await;
+    let body = json!({"object_type": "network", "object_id": net["id"], "action": "access_as_shared", "target_tenant": BOB});
+    create(&s.alice, "rbac-policies", "rbac_policy", body).await;
+    let theirs = router(&s.bob, None).await;
+    let joined = put(&s.bob, &theirs, "/add_router_interface", json!({"subnet_id": sub["id"]})).await;
+    assert_eq!(joined.status, 200, "{}", joined.body);
+    let port = s.bob.get(&format!("/v2.0/ports/{}", joined.body["port_id"].as_str().unwrap())).await.body;
+    assert_ne!(port["port"]["fixed_ips"][0]["ip_address"], sub["gateway_ip"]);
+    let own = router(&s.alice, None).await;
+    assert_eq!(put(&s.alice, &own, "/add_router_interface", json!({"subnet_id": sub["id"]})).await.status, 200);
+}

@@ -5,7 +5,7 @@
 mod floating_ips;
 mod networks;
 mod rules;
-mod security_groups;
+pub(crate) mod security_groups;
 
 use http::StatusCode;
 use unkai_network::Refusal;

@@ -22,6 +22,14 @@ static FORCE_DELETE: Rule = Rule {
 static RESTORE: Rule =
     Rule { tasks: Tasks::Any, hosted: false, ..Rule::verb("restore", "os_compute_api:os-deferred-delete:restore", &[], "") };
 static RESET: Rule = Rule { admin: true, lock: false, ..Rule::note("os-resetState", "os_compute_api:os-admin-actions:reset_state", &[]) };
+static INJECT: Rule = Rule {
+    admin: true,
+    ..Rule::note(
+        "inject_network_info",
+        "os_compute_api:os-admin-actions:inject_network_info",
+        &[VmState::Active, VmState::Paused, VmState::Suspended, VmState::Stopped],
+    )
+};
 static PASSWORD: Rule = Rule::verb("changePassword", "os_compute_api:os-admin-password", &[VmState::Active], "compute_set_admin_password");
 static MIGRATE: Rule = Rule { admin: true, ..Rule::verb("migrate", "os_compute_api:os-migrate-server:migrate", MOVABLE, "") };
 static LIVE_MIGRATE: Rule = Rule {
@@ -64,6 +72,13 @@ pub async fn reset_state(request: Action) -> Result<Response, Fault> {
         Ok(())
     })
     .await?;
+    Ok(accepted())
+}
+
+/// Guests read what they need to know of the network whenever they ask for it: there is nothing to put into them.
+pub async fn inject_network_info(request: Action) -> Result<Response, Fault> {
+    request.check_bare("injectNetworkInfo")?;
+    perform(&request.cx, &request.id, &INJECT, |_, _, _| Ok(())).await?;
     Ok(accepted())
 }
 

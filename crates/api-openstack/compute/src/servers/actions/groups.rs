@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use unkai_model::Id;
 use unkai_model::compute::Server;
-use unkai_model::network::{Port, SecurityGroup, SecurityGroupRule, Subnet};
+use unkai_model::network::{Port, SecurityGroup, Subnet};
 use unkai_network::verbs::{self, AddressWish, PortChange};
 use unkai_store::{Tx, View};
 
@@ -16,6 +16,7 @@ use super::super::perform::{Rule, look, perform};
 use super::super::schemas;
 use super::{Action, accepted, no_longer};
 use crate::Fault;
+use crate::admin::network::security_groups::render;
 
 static ADD: Rule = Rule::note("addSecurityGroup", "os_compute_api:os-security-groups:add", &[]);
 static REMOVE: Rule = Rule::note("removeSecurityGroup", "os_compute_api:os-security-groups:remove", &[]);
@@ -87,20 +88,8 @@ pub fn group_names(view: &View, server: &Server) -> Vec<std::sync::Arc<SecurityG
 /// `GET /servers/{id}/os-security-groups`.
 pub async fn list(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
     let (view, server, _) = look(&cx, &id).await?;
-    let groups: Vec<Value> = group_names(&view, &server).iter().map(|group| body(&view, group)).collect();
+    let groups: Vec<Value> = group_names(&view, &server).iter().map(|group| render(&view, group)).collect();
     Ok(Json(json!({ "security_groups": groups })).into_response())
-}
-
-/// A group in the form that compute had for groups of its own.
-pub fn body(view: &View, group: &SecurityGroup) -> Value {
-    let rules = view.by_index::<SecurityGroupRule>("group", group.meta.id.as_str());
-    json!({
-        "id": group.meta.id,
-        "name": group.meta.name,
-        "description": group.standard.description,
-        "tenant_id": group.meta.project,
-        "rules": rules.filter_map(|rule| super::super::group_rules::body(view, &rule)).collect::<Vec<_>>(),
-    })
 }
 
 pub async fn add_fixed_ip(request: Action) -> Result<Response, Fault> {

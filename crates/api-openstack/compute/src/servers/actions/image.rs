@@ -20,8 +20,13 @@ use crate::Fault;
 use crate::schema::as_int;
 
 const STATES: &[VmState] = &[VmState::Active, VmState::Stopped, VmState::Paused, VmState::Suspended];
-static CREATE_IMAGE: Rule = Rule::verb("createImage", "os_compute_api:servers:create_image", STATES, "compute_snapshot_instance");
-static CREATE_BACKUP: Rule = Rule::verb("createBackup", "os_compute_api:os-create-backup", STATES, "compute_backup_instance");
+static CREATE_IMAGE: Rule =
+    Rule { lasting: true, ..Rule::verb("createImage", "os_compute_api:servers:create_image", STATES, "compute_snapshot_instance") };
+static CREATE_BACKUP: Rule =
+    Rule { lasting: true, ..Rule::verb("createBackup", "os_compute_api:os-create-backup", STATES, "compute_backup_instance") };
+/// A rotation of none: older backups go and no new one is made.
+static PRUNE_BACKUPS: Rule =
+    Rule { lasting: false, ..Rule::verb("createBackup", "os_compute_api:os-create-backup", STATES, "compute_backup_instance") };
 
 pub async fn create_image(request: Action) -> Result<Response, Fault> {
     request.check(&schemas::CREATE_IMAGE)?;
@@ -58,8 +63,8 @@ pub async fn create_backup(request: Action) -> Result<Response, Fault> {
     let mut said = strings(wanted, "metadata");
     said.insert("image_type".into(), "backup".into());
     said.insert("backup_type".into(), kind.clone());
-    let image =
-        perform(&request.cx, &request.id, &CREATE_BACKUP, move |tx, server, _| back_up(tx, server, &name, &kind, rotation, &said)).await?;
+    let rule = if rotation == 0 { &PRUNE_BACKUPS } else { &CREATE_BACKUP };
+    let image = perform(&request.cx, &request.id, rule, move |tx, server, _| back_up(tx, server, &name, &kind, rotation, &said)).await?;
     Ok(answer(&request.cx, image))
 }
 

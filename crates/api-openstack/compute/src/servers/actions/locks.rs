@@ -10,7 +10,7 @@ use super::{Action, accepted};
 use crate::Fault;
 
 const fn rule(name: &'static str, policy: &'static str) -> Rule {
-    Rule { name, policy, states: &[], tasks: Tasks::Any, lock: false, event: "", noted: true, admin: false, hosted: false }
+    Rule { name, policy, states: &[], tasks: Tasks::Any, lock: false, event: "", noted: true, admin: false, hosted: false, lasting: false }
 }
 static LOCK: Rule = rule("lock", "os_compute_api:os-lock-server:lock");
 static UNLOCK: Rule = rule("unlock", "os_compute_api:os-lock-server:unlock");

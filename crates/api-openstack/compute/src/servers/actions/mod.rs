@@ -1,6 +1,7 @@
 //! `POST /servers/{id}/action`: one key says what is asked, its value how.
 
 mod admin;
+mod floating;
 mod groups;
 mod image;
 mod locks;
@@ -63,10 +64,10 @@ pub async fn action(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Respon
         "trigger_crash_dump" => admin::crash_dump(request).await,
         "addFixedIp" => groups::add_fixed_ip(request).await,
         "removeFixedIp" => groups::remove_fixed_ip(request).await,
-        "addFloatingIp" | "removeFloatingIp" if request.cx.version.at_least(44) => Err(no_longer()),
-        "resetNetwork" | "injectNetworkInfo" => {
-            Err(Fault::new(StatusCode::GONE, "This resource is no longer available. No forwarding address is given."))
-        }
+        "addFloatingIp" => floating::add(request).await,
+        "removeFloatingIp" => floating::remove(request).await,
+        "injectNetworkInfo" => admin::inject_network_info(request).await,
+        "resetNetwork" => Err(Fault::new(StatusCode::GONE, "This resource is no longer available. No forwarding address is given.")),
         "os-getConsoleOutput" => console::output(request).await,
         "os-getVNCConsole" | "os-getSerialConsole" | "os-getSPICEConsole" | "os-getRDPConsole" => console::old(request, &key).await,
         key => Err(Fault::bad_request(format!("There is no such action: {key}"))),

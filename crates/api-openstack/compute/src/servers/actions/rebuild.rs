@@ -43,7 +43,9 @@ fn build_anew(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: 
     let password = text(wanted, "adminPass").unwrap_or_else(|| password(&tx.random()));
     server.ask(Verb::Rebuild, state.vm);
     server.spec.incarnation += 1;
-    server.spec.launch.image = Some(create::image(&view, cx, &image, &server.spec.launch.flavor)?);
+    let image = create::image(&view, cx, &image, &server.spec.launch.flavor)?;
+    server.spec.launch.image = Some(image.meta.id.clone());
+    server.spec.launch.image_properties = image.spec.properties.clone();
     server.spec.launch.admin_password = Some(password.clone());
     if state.vm == VmState::Error {
         server.spec.run = Run::Running;

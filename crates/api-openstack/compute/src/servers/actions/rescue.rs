@@ -25,6 +25,7 @@ pub async fn rescue(request: Action) -> Result<Response, Fault> {
         let image =
             text(&wanted, "rescue_image_ref").map(|id| create::image(&tx.view(), &cx, &id, &server.spec.launch.flavor)).transpose()?;
         server.ask(Verb::Rescue, state.vm);
+        let image = image.map(|image| image.meta.id.clone());
         server.spec.rescue = Some(Rescue { image, admin_password: admin_password.clone() });
         server.spec.run = Run::Running;
         Ok(admin_password)

@@ -75,7 +75,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
                 run: Run::Running,
                 launch: Launch {
                     flavor: sources.flavor.clone(),
-                    image: sources.image.clone(),
+                    image: sources.image.as_ref().map(|image| image.meta.id.clone()),
+                    image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
                     shelved_image: None,
                     boot: BootDisk::Local,
                     hostname,
@@ -113,7 +114,7 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         };
         ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
         tx.insert(server.clone())?;
-        note(tx, cx, &server, "create", "compute__do_build_and_run_instance", true)?;
+        note(tx, cx, &server, ("create", "compute__do_build_and_run_instance"), Some(server.meta.generation), true)?;
         made.push(Made { id, admin_password, reservation: reservation.clone() });
     }
     Ok(made)

@@ -1,5 +1,7 @@
 //! What a server is made from: flavor, image and key, as they are at this moment.
 
+use std::sync::Arc;
+
 use unkai_model::Id;
 use unkai_model::compute::{Flavor, FlavorCopy, KeyPair};
 use unkai_model::image::{Image, ImageState};
@@ -15,7 +17,7 @@ const GIB: u64 = 1 << 30;
 
 pub struct Sources {
     pub flavor: FlavorCopy,
-    pub image: Option<Id<Image>>,
+    pub image: Option<Arc<Image>>,
     /// Name and public key.
     pub key: Option<(String, String)>,
 }
@@ -54,7 +56,7 @@ pub fn key(view: &View, user: &str, name: &str) -> Result<(String, String), Faul
 }
 
 /// The image of this id, when the caller may see it, servers can start from it, and it fits the flavor.
-pub fn image(view: &View, cx: &Cx, id: &str, flavor: &FlavorCopy) -> Result<Id<Image>, Fault> {
+pub fn image(view: &View, cx: &Cx, id: &str, flavor: &FlavorCopy) -> Result<Arc<Image>, Fault> {
     let visible = |image: &Image| cx.sees(image.meta.project.as_ref()) || image.is_visible_to(cx.caller.project.as_ref());
     let image =
         view.get(&Id::<Image>::new(id)).filter(|image| visible(image)).ok_or_else(|| Fault::bad_request("Can not find requested image"))?;
@@ -75,7 +77,7 @@ pub fn image(view: &View, cx: &Cx, id: &str, flavor: &FlavorCopy) -> Result<Id<I
             "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} bytes, minimum size is {least} bytes."
         )));
     }
-    Ok(image.meta.id.clone())
+    Ok(image)
 }
 
 /// The larger of the file and the disk it describes.

@@ -91,6 +91,17 @@ async fn addresses_and_groups_are_listed() {
 }
 
 #[tokio::test]
+async fn floating_addresses_are_led_to_servers_until_2_43() {
+    let world = World::new().await;
+    let id = world.active().await;
+    let action = format!("/v2.1/servers/{id}/action");
+    let add = json!({"addFloatingIp": {"address": "203.0.113.9"}});
+    assert_eq!(world.at(1, "POST", &action, add.clone()).await.status, 404, "no such address");
+    assert_eq!(world.at(44, "POST", &action, add).await.status, 404);
+    assert_eq!(world.at(1, "POST", &action, json!({"removeFloatingIp": {}})).await.status, 400);
+}
+
+#[tokio::test]
 async fn every_request_that_changes_a_server_leaves_a_note() {
     let world = World::new().await;
     let id = world.active().await;

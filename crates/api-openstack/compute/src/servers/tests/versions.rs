@@ -37,7 +37,7 @@ const FIRST: [&str; 25] = [
 ];
 
 /// What came, and when; the second number is for everybody, the first for administrators.
-const LATER: [(&str, u16, Option<u16>); 22] = [
+const LATER: [(&str, u16, Option<u16>); 23] = [
     ("OS-EXT-STS:vm_state", 1, Some(1)),
     ("OS-EXT-STS:power_state", 1, Some(1)),
     ("OS-EXT-SRV-ATTR:host", 1, None),
@@ -58,6 +58,7 @@ const LATER: [(&str, u16, Option<u16>); 22] = [
     ("server_groups", 71, Some(71)),
     ("locked_reason", 73, Some(73)),
     ("pinned_availability_zone", 96, Some(96)),
+    ("scheduler_hints", 100, Some(100)),
     ("fault", 999, None),
     ("adminPass", 999, None),
 ];
@@ -89,6 +90,8 @@ async fn every_version_shows_what_it_should_and_nothing_else() {
                 BTreeSet::from(["vcpus", "ram", "disk", "ephemeral", "swap", "original_name", "extra_specs"])
             };
             assert_eq!(keys(&one.body["server"]["flavor"]), flavor, "2.{minor}");
+            let image: BTreeSet<&str> = ["id", "links"].into_iter().chain((minor >= 98).then_some("properties")).collect();
+            assert_eq!(keys(&one.body["server"]["image"]), image, "2.{minor}");
             assert_eq!(one.headers["openstack-api-version"], format!("compute 2.{minor}").as_str());
         }
         let list = world.at(minor, "GET", "/v2.1/servers/detail", Value::Null).await;

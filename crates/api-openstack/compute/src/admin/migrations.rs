@@ -157,7 +157,7 @@ async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion
     let view = cloud.store.read().await?;
     let mut found: Vec<Record> = view.all::<ServerAction>().filter_map(|action| Record::new(&view, action)).collect();
     found.retain(|record| record.matches(&query));
-    found.sort_by(|a, b| b.action.started.cmp(&a.action.started));
+    found.sort_by_key(|record| std::cmp::Reverse(record.action.started));
     let mut links = None;
     if version.at_least(59) {
         found = page::cut(found, &query, |record| &record.uuid, |marker| format!("Marker {marker} could not be found."))?;

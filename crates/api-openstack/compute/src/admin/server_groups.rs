@@ -85,7 +85,7 @@ async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion
         Some(project) if !everybodys => view.by_index("project", project.as_str()).collect(),
         _ => view.all().collect(),
     };
-    groups.sort_by(|a, b| a.meta.created.cmp(&b.meta.created));
+    groups.sort_by_key(|group| group.meta.created);
     let offset = query.get("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
     let limit = if query.limit()? == 0 { MAX_PAGE } else { query.limit()? };
     let shown: Vec<_> = groups.iter().skip(offset).take(limit).map(|group| render(&view, group, version)).collect();

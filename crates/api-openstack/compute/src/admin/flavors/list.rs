@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use unkai_model::compute::Flavor;
 use unkai_openstack::{Caller, CallerName, Cloud};
@@ -55,23 +56,13 @@ pub struct Flavors<T> {
     flavors_links: Option<Vec<Link>>,
 }
 
-pub async fn index(
-    State(cloud): State<Cloud>,
-    caller: Caller,
-    version: Microversion,
-    query: Query,
-) -> Result<axum::response::Response, Fault> {
+pub async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion, query: Query) -> Result<Response, Fault> {
     let found = select(&cloud.store.read().await?, &caller, version, &query)?;
     let style = Style::new(&cloud, &caller, version);
     Ok(answer(&cloud, "flavors", &query, &found, |flavor| style.brief(flavor)))
 }
 
-pub async fn detail(
-    State(cloud): State<Cloud>,
-    caller: Caller,
-    version: Microversion,
-    query: Query,
-) -> Result<axum::response::Response, Fault> {
+pub async fn detail(State(cloud): State<Cloud>, caller: Caller, version: Microversion, query: Query) -> Result<Response, Fault> {
     let found = select(&cloud.store.read().await?, &caller, version, &query)?;
     let style = Style::new(&cloud, &caller, version);
     Ok(answer(&cloud, "flavors/detail", &query, &found, |flavor| style.full(flavor)))
@@ -83,10 +74,10 @@ fn answer<'a, T: Serialize>(
     query: &Query,
     found: &'a [Arc<Flavor>],
     render: impl Fn(&'a Flavor) -> T,
-) -> axum::response::Response {
+) -> Response {
     let last = found.last().map(|flavor| flavor.meta.id.as_str());
     let flavors_links = page::next(cloud, path, query, found.len(), last);
-    axum::response::IntoResponse::into_response(Json(Flavors { flavors: found.iter().map(|f| render(f)).collect(), flavors_links }))
+    Json(Flavors { flavors: found.iter().map(|f| render(f)).collect(), flavors_links }).into_response()
 }
 
 fn select(view: &View, caller: &CallerName, version: Microversion, query: &Query) -> Result<Vec<Arc<Flavor>>, Fault> {

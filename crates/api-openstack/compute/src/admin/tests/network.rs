@@ -30,8 +30,6 @@ async fn groups_and_rules_are_those_of_the_network() {
     let from_group = json!({"parent_group_id": one, "ip_protocol": "tcp", "from_port": 1, "to_port": 2, "group_id": two});
     let made = expect(200, setup.member("POST", "/os-security-group-rules", json!({ "security_group_rule": from_group })).await);
     assert_eq!(made["security_group_rule"]["group"], json!({"name": "two", "tenant_id": "p"}));
-    refusal(400, setup.member("DELETE", &format!("/os-security-groups/{two}"), Value::Null).await);
-
     refusal(404, setup.other("GET", &path, Value::Null).await);
     refusal(404, setup.other("DELETE", &path, Value::Null).await);
     refusal(400, setup.member("GET", "/os-security-groups/one", Value::Null).await);
@@ -39,6 +37,11 @@ async fn groups_and_rules_are_those_of_the_network() {
     refusal(404, setup.other("DELETE", &format!("/os-security-group-rules/{id}"), Value::Null).await);
     expect(202, setup.member("DELETE", &format!("/os-security-group-rules/{id}"), Value::Null).await);
     refusal(404, setup.member("DELETE", &format!("/os-security-group-rules/{id}"), Value::Null).await);
+    // A rule goes with the group that it lets in.
+    expect(200, setup.member("POST", "/os-security-group-rules", json!({ "security_group_rule": from_group })).await);
+    expect(202, setup.member("DELETE", &format!("/os-security-groups/{two}"), Value::Null).await);
+    let left = expect(200, setup.member("GET", &path, Value::Null).await);
+    assert_eq!(left["security_group"]["rules"].as_array().unwrap().len(), 1);
     expect(202, setup.member("DELETE", &path, Value::Null).await);
     setup.speak(36);
     refusal(404, setup.member("GET", "/os-security-groups", Value::Null).await);

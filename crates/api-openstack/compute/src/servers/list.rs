@@ -24,7 +24,7 @@ pub async fn index(cx: Cx, query: Query) -> Result<Response, Fault> {
 }
 
 pub async fn detail(cx: Cx, query: Query) -> Result<Response, Fault> {
-    list(cx, query, Extent::Full, "servers/detail").await
+    list(cx, query, Extent::Listed, "servers/detail").await
 }
 
 #[derive(Serialize)]

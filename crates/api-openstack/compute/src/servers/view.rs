@@ -28,6 +28,8 @@ pub enum Extent {
     Brief,
     /// What update and rebuild answer before 2.75.
     Core,
+    /// Everything, as a list says it.
+    Listed,
     /// Everything.
     Full,
 }
@@ -176,6 +178,10 @@ struct ImageBody<'a> {
 }
 
 impl Body<'_> {
+    fn shows_all(&self) -> bool {
+        matches!(self.extent, Extent::Listed | Extent::Full)
+    }
+
     fn links(&self) -> [Link; 2] {
         let id = &self.server.meta.id;
         [
@@ -197,7 +203,7 @@ impl Serialize for Body<'_> {
         map.serialize_entry("links", &self.links())?;
         if let Some(state) = &self.state {
             self.core(&mut map, state)?;
-            if self.extent == Extent::Full {
+            if self.shows_all() {
                 self.full(&mut map, state)?;
             }
         }
@@ -232,7 +238,7 @@ impl Body<'_> {
         }
         map.serialize_entry("created", &iso_z(server.meta.created))?;
         map.serialize_entry("updated", &iso_z(server.meta.updated))?;
-        let addresses = Addresses { renderer: self.renderer, ports: &self.ports, extended: self.extent == Extent::Full };
+        let addresses = Addresses { renderer: self.renderer, ports: &self.ports, extended: self.shows_all() };
         if state.vm == unkai_model::compute::VmState::Building {
             map.serialize_entry("addresses", &BTreeMap::<&str, ()>::new())?;
         } else {
@@ -259,7 +265,7 @@ impl Body<'_> {
         if version.at_least(63) {
             map.serialize_entry("trusted_image_certificates", &spec.launch.trusted_certs)?;
         }
-        if version.at_least(71) {
+        if version.at_least(71) && self.extent != Extent::Listed {
             map.serialize_entry("server_groups", spec.wish.group.as_slice())?;
         }
         if version.at_least(73) {

@@ -15,8 +15,6 @@ use crate::{Fault, Microversion};
 pub enum Schema {
     Any,
     Null,
-    /// A JSON boolean and nothing else.
-    Bool,
     /// What Nova takes for a boolean: also `"True"`, `"on"`, `"0"` ...
     Boolean,
     /// A whole number, also as digits in a string.
@@ -264,8 +262,6 @@ impl Schema {
             Schema::Any => Ok(()),
             Schema::Null if value.is_null() => Ok(()),
             Schema::Null => not_type("'null'"),
-            Schema::Bool if value.is_boolean() => Ok(()),
-            Schema::Bool => not_type("'boolean'"),
             Schema::Boolean => match value {
                 Value::Bool(_) => Ok(()),
                 Value::String(text) if TRUE_WORDS.contains(&text.as_str()) || FALSE_WORDS.contains(&text.as_str()) => Ok(()),

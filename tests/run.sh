@@ -13,7 +13,7 @@ count() { # NAME PASSED FAILED SKIPPED
 }
 
 lint() {
-    echo "== lint: formatting, clippy, licences and advisories"
+    echo "== lint: formatting and clippy"
     cargo fmt --all -- --check && cargo clippy -q --workspace --all-targets -- -D warnings
 }
 

@@ -208,7 +208,8 @@ pub const BASE64: Format = Format {
     },
     message: None,
 };
-pub const REGEX: Format = Format { name: "regex", accepts: |text| regex::Regex::new(text).is_ok(), message: None };
+pub const REGEX: Format =
+    Format { name: "regex", accepts: |text| regex::RegexBuilder::new(text).size_limit(1 << 20).build().is_ok(), message: None };
 
 /// A UUID in any of the spellings that oslo accepts: with or without dashes, any case.
 pub fn is_uuid(text: &str) -> bool {

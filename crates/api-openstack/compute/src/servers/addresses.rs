@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use unkai_model::network::{FloatingIp, MacAddr, Port};
 
-use super::view::Renderer;
+use super::renderer::Renderer;
 
 pub struct Addresses<'a> {
     pub renderer: &'a Renderer<'a>,

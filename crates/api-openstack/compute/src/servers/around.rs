@@ -12,8 +12,8 @@ use super::addresses::Addresses;
 use super::console::{host_of, read_all};
 use super::cx::Cx;
 use super::perform::{Rule, find, look};
+use super::renderer::{Renderer, ports_of};
 use super::schemas;
-use super::view::{Renderer, ports_of};
 use crate::Fault;
 use crate::body::Body;
 

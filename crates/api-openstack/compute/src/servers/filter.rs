@@ -10,8 +10,8 @@ use unkai_model::identity::Project;
 use unkai_model::{Id, Timestamp};
 
 use super::cx::Cx;
+use super::renderer::{Renderer, changed};
 use super::state::STATUSES;
-use super::view::{Renderer, changed};
 use crate::Fault;
 use crate::query::{self, Query};
 

@@ -14,7 +14,8 @@ use unkai_store::View;
 
 use super::cx::Cx;
 use super::filter::Filter;
-use super::view::{Body, Extent, Renderer};
+use super::renderer::Renderer;
+use super::view::{Body, Extent};
 use super::{schemas, sort};
 use crate::Fault;
 use crate::query::{MAX_PAGE, Query};

@@ -18,6 +18,7 @@ mod metadata;
 mod password;
 mod perform;
 mod ports;
+mod renderer;
 mod schemas;
 mod show;
 mod snapshot;

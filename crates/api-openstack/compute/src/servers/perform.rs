@@ -8,8 +8,8 @@ use unkai_model::compute::{Run, Server, ServerAction, VmState};
 use unkai_store::{Tx, View};
 
 use super::cx::{Cx, no_server};
+use super::renderer::snapshot_of;
 use super::state::{State, vm_name};
-use super::view::snapshot_of;
 use crate::Fault;
 
 /// When a verb is legal, and how the original calls it.

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::cx::Cx;
 use super::perform::look;
-use super::view::{Body, Extent, Renderer};
+use super::renderer::Renderer;
+use super::view::{Body, Extent};
 use crate::Fault;
 
 /// `{"server": ...}`.

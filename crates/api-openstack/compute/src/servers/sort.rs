@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use unkai_model::compute::Server;
 
-use super::view::Renderer;
+use super::renderer::Renderer;
 use crate::Fault;
 use crate::query::Query;
 

@@ -9,9 +9,10 @@ use unkai_model::compute::Server;
 use super::create::{address, text};
 use super::cx::Cx;
 use super::perform::{Rule, look, perform};
+use super::renderer::Renderer;
 use super::schemas;
 use super::show::One;
-use super::view::{Extent, Renderer};
+use super::view::Extent;
 use crate::Fault;
 use crate::body::Body;
 

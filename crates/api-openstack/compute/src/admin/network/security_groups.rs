@@ -83,9 +83,8 @@ async fn show(State(cloud): State<Cloud>, caller: Caller, version: Microversion,
     Ok(Json(json!({ "security_group": render(&view, &group) })))
 }
 
-/// Name and description, without space around them, as the original keeps them.
 fn texts(body: &Value) -> (String, String) {
-    let text = |key: &str| body["security_group"][key].as_str().unwrap_or("").trim().to_owned();
+    let text = |key: &str| body["security_group"][key].as_str().unwrap_or("").to_owned();
     (text("name"), text("description"))
 }
 

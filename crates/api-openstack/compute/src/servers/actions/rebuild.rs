@@ -12,11 +12,12 @@ use super::super::create::{self, check_metadata, strings, text};
 use super::super::cx::Cx;
 use super::super::password::password;
 use super::super::perform::{Rule, look, perform};
+use super::super::renderer::Renderer;
 use super::super::schemas;
 use super::super::show::One;
 use super::super::state::State;
 use super::super::update::apply;
-use super::super::view::{Extent, Renderer};
+use super::super::view::Extent;
 use super::Action;
 use crate::Fault;
 

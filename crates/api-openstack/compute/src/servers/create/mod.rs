@@ -23,7 +23,7 @@ use unkai_store::Tx;
 use super::cx::Cx;
 use super::password::password;
 use super::perform::note;
-use super::view::Renderer;
+use super::renderer::Renderer;
 use super::{ports, schemas};
 use crate::Fault;
 use crate::body::Body;

@@ -28,7 +28,7 @@ until_true() { # SECONDS COMMAND...: waits for a condition, never for a time
 status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
 in_ns() { ip netns exec "$netns" "$@"; }
 ssh_to() { local a=$1; shift; in_ns ssh -i "$state/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 "debian@$a" "$@"; }
-qemu_of() { grep -l -a -- "$1" /proc/[0-9]*/cmdline 2>/dev/null | while read -r f; do tr '\0' ' ' < "$f" | grep -q '^[^ ]*qemu-system' && basename "$(dirname "$f")"; done | head -n 1; }
+qemu_of() { pgrep -f -- "qemu-system.*-uuid $1" | head -n 1 || true; }
 
 echo "-- up"
 up
@@ -50,8 +50,11 @@ os server add floating ip one "$address"
 until_true 90 ssh_to "$address" true || { os console log show one | tail -n 20; die "no ssh to $address"; }
 ssh_to "$address" hostname | grep -qx one || die "the hostname is not the server's"
 two=$(os server show two -f json -c addresses | grep -oE '172\.[0-9.]+' | head -n 1)
-ssh_to "$address" "ping -c 1 -W 3 $two" >/dev/null && die "icmp between servers passed without a rule"
-ssh_to "$address" "echo | nc -w 5 $two 22" | grep -q SSH || die "ssh port of the other server is not reachable"
+ssh_reaches_two() { ssh_to "$address" "echo | nc -w 3 $two 22" | grep -q SSH; }
+until_true 90 ssh_reaches_two || die "the ssh port of the other server is not reachable"
+ssh_to "$address" "sudo ping -c 1 -W 3 $two" >/dev/null && die "icmp between servers passed without a rule"
+os security group rule create smoke --protocol icmp -f value -c id >/dev/null
+until_true 10 ssh_to "$address" "sudo ping -c 1 -W 3 $two" >/dev/null || die "icmp does not pass with a rule"
 
 echo "-- kill -9 of the control plane: servers run on and are adopted"
 server=$(os server show one -f value -c id)
@@ -77,7 +80,8 @@ os router unset --external-gateway r
 os floating ip delete "$address"
 os router delete r
 os network delete a
-[ -z "$(ls "$state/agent/servers" "$state/agent/notes")" ] || die "something of the servers is left: $(ls "$state/agent/servers" "$state/agent/notes")"
+left=$(ls -A "$state/agent/servers")$(ls -A "$state/agent/notes")
+[ -z "$left" ] || die "something of the servers is left: $left"
 [ -z "$(qemu_of "$server")" ] || die "a QEMU is left"
 no_items() { [ -z "$(ls "$state/agent/items")" ]; }
 until_true 10 no_items || die "items are left: $(ls "$state/agent/items")"

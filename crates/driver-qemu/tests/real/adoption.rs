@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use crate::need_mini;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use unkai_driver_qemu::*;
 
 fn running(found: Vec<Found>) -> Vec<Vm> {
@@ -20,8 +20,12 @@ async fn a_running_guest_is_adopted_and_obeys() {
     host.restart_agent();
     // the console is written while nobody is there
     let before = host.qemu().console(id, None).await.unwrap().len();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(host.qemu().console(id, None).await.unwrap().len() > before);
+    let grown = async {
+        while host.qemu().console(id, None).await.unwrap().len() <= before {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), grown).await.expect("the console log grows without an agent");
     let vms = running(host.qemu().discover().await);
     assert_eq!(vms.len(), 1);
     let vm = &vms[0];
@@ -37,9 +41,8 @@ async fn a_running_guest_is_adopted_and_obeys() {
     vms[0].resume().await.unwrap();
     // SAFETY: the process this test started.
     unsafe { libc::kill(pid, libc::SIGKILL) };
-    let killed = Instant::now();
-    assert_eq!(vms[0].exited().await.reason, ExitReason::HostKill { signal: None }, "not our child, so the signal is not known");
-    assert!(killed.elapsed() < Duration::from_secs(1));
+    let exit = vms[0].exited_within(Duration::from_secs(10)).await.expect("the end of the process is seen");
+    assert_eq!(exit.reason, ExitReason::HostKill { signal: None }, "not our child, so the signal is not known");
 }
 
 #[tokio::test]

@@ -374,6 +374,11 @@ impl Server {
         self.spec.asked = Some(Asked { verb, was, generation: self.meta.generation });
     }
 
+    /// The key of the sums of what one user has in one project; those of the whole project are kept by its id.
+    pub fn user_key(project: &str, user: &str) -> String {
+        format!("{project}/{user}")
+    }
+
     pub fn is_live(&self) -> bool {
         self.status.deleted.is_none()
     }
@@ -403,7 +408,7 @@ impl Kind for Server {
     const NAME: &'static str = "server";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `host`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project, use of the host (`VCPU` and so on, by host id).
+    /// Indexes: `project`, `host`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id).
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -411,15 +416,18 @@ impl Kind for Server {
             return;
         }
         d.index("project", project);
-        d.tally("instances", project, 1);
         let flavor = &self.spec.launch.flavor;
         let larger = self.spec.resize.as_ref().map_or(flavor.clone(), |r| FlavorCopy {
             vcpus: flavor.vcpus.max(r.from.vcpus),
             ram_mib: flavor.ram_mib.max(r.from.ram_mib),
             ..flavor.clone()
         });
-        d.tally("cores", project, i64::from(larger.vcpus));
-        d.tally("ram", project, larger.ram_mib as i64);
+        let sums = [("instances", 1), ("cores", i64::from(larger.vcpus)), ("ram", larger.ram_mib as i64)];
+        let user = Self::user_key(project, &self.spec.user);
+        for (resource, amount) in sums {
+            d.tally(resource, project, amount);
+            d.tally(resource, &user, amount);
+        }
         match &self.status.host {
             Some(host) => {
                 d.index("host", host);

@@ -50,7 +50,7 @@ fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -
     let from_host = server.status.host.clone();
     server.spec.resize = Some(Resize { from, from_host: from_host.clone(), was, state: ResizeState::Changing, since: tx.now() });
     if let Some(project) = &server.meta.project {
-        hold_sizes(tx, project);
+        hold_sizes(tx, project, &server.spec.user);
     }
     from_host.iter().for_each(|host| hold_host(tx, host, &server.spec.launch.flavor));
     Ok(())

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 use unkai_model::compute::{Asked, Availability, BootDisk, Launch, Run, Server, ServerSpec, Verb, VmState};
 use unkai_model::identity::Project;
 use unkai_model::{Id, Meta};
-use unkai_openstack::quota_limit;
-use unkai_store::Tx;
+use unkai_store::{Tx, View};
 
 use super::cx::Cx;
 use super::password::password;
@@ -26,6 +25,7 @@ use super::perform::note;
 use super::renderer::Renderer;
 use super::{ports, schemas};
 use crate::Fault;
+use crate::admin::quotas;
 use crate::body::Body;
 pub use name::hostname;
 use request::Request;
@@ -33,13 +33,6 @@ pub use request::{address, certificates, personality, reference, strings, text};
 use sources::Sources;
 pub use sources::{check_metadata, flavor, image, key};
 pub use wishes::{check_host, check_zone};
-
-/// What a project may have, where nobody set another limit.
-pub const INSTANCES: i64 = 10;
-pub const CORES: i64 = 20;
-pub const RAM: i64 = 51_200;
-pub const METADATA_ITEMS: i64 = 128;
-const GROUP_MEMBERS: i64 = 10;
 
 pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
     let body = body.validated(&schemas::CREATE, cx.version)?;
@@ -60,8 +53,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
     let sources = Sources::find(&view, cx, request)?;
     let wish = wishes::wish(&view, cx, project, request)?;
     let groups = ports::security_groups(&view, project, &request.security_groups)?;
-    let count = room(tx, project, &sources, request);
-    hold_quota(tx, project, wish.group.as_deref())?;
+    let count = room(tx, cx, project, &sources, request);
+    hold_quota(tx, cx, project, wish.group.as_deref())?;
     let reservation = format!("r-{}", name::letters(&tx.random::<8>()));
     let mut made = Vec::new();
     for index in 0..count {
@@ -120,33 +113,40 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
     Ok(made)
 }
 
-fn room(tx: &Tx, project: &Id<Project>, sources: &Sources, request: &Request) -> u32 {
+/// What is limited by count and size: the names of limits and of the sums they are about.
+const SIZES: [&str; 3] = ["instances", "cores", "ram"];
+
+/// How many more fit under the limits, within what was asked for.
+fn room(tx: &Tx, cx: &Cx, project: &Id<Project>, sources: &Sources, request: &Request) -> u32 {
     let view = tx.view();
-    let left = |resource: &str, default: i64, each: i64| match quota_limit(&view, "compute", project, resource, default) {
-        limit if limit < 0 || each == 0 => i64::MAX,
-        limit => (limit - tx.tally(tally_name(resource), project.as_str())) / each,
+    let each = |resource: &str| match resource {
+        "cores" => i64::from(sources.flavor.vcpus),
+        "ram" => sources.flavor.ram_mib as i64,
+        _ => 1,
     };
-    let most = left("instances", INSTANCES, 1).min(left("cores", CORES, i64::from(sources.flavor.vcpus))).min(left(
-        "ram",
-        RAM,
-        sources.flavor.ram_mib as i64,
-    ));
-    u32::try_from(most.max(0)).unwrap_or(u32::MAX).clamp(request.min_count, request.max_count)
+    let left = |resource: &'static str, (key, limit): (String, i64)| match each(resource) {
+        0 => i64::MAX,
+        _ if limit < 0 => i64::MAX,
+        each => (limit - tx.tally(resource, &key)) / each,
+    };
+    let all =
+        SIZES.iter().flat_map(|resource| limits(&view, project, &cx.caller.user, resource).into_iter().map(|one| left(resource, one)));
+    let most = all.min().unwrap_or(i64::MAX).max(0);
+    u32::try_from(most).unwrap_or(u32::MAX).clamp(request.min_count, request.max_count)
 }
 
-fn tally_name(resource: &str) -> &'static str {
-    match resource {
-        "cores" => "cores",
-        "ram" => "ram",
-        _ => "instances",
-    }
+/// The keys of sums with their limits: the project's, and the user's own where one was set.
+fn limits(view: &View, project: &Id<Project>, user: &str, resource: &str) -> Vec<(String, i64)> {
+    let of_project = (project.to_string(), quotas::limit(view, project, None, resource));
+    let of_user = (Server::user_key(project.as_str(), user), quotas::limit(view, project, Some(user), resource));
+    if of_user.1 == of_project.1 { vec![of_project] } else { vec![of_project, of_user] }
 }
 
 /// The transaction fails when the project ends up above its limits.
-fn hold_quota(tx: &mut Tx, project: &Id<Project>, group: Option<&str>) -> Result<(), Fault> {
-    hold_sizes(tx, project);
+fn hold_quota(tx: &mut Tx, cx: &Cx, project: &Id<Project>, group: Option<&str>) -> Result<(), Fault> {
+    hold_sizes(tx, project, &cx.caller.user);
     if let Some(group) = group {
-        let most = quota_limit(&tx.view(), "compute", project, "server_group_members", GROUP_MEMBERS);
+        let most = quotas::limit(&tx.view(), project, Some(&cx.caller.user), "server_group_members");
         let members = tx.by_index::<Server>("group", group).count() as i64;
         if most >= 0 && members >= most {
             return Err(Fault::forbidden("Quota exceeded, too many servers in group"));
@@ -156,11 +156,12 @@ fn hold_quota(tx: &mut Tx, project: &Id<Project>, group: Option<&str>) -> Result
 }
 
 /// Holds the limits on servers, processors and memory for this transaction.
-pub fn hold_sizes(tx: &mut Tx, project: &Id<Project>) {
+pub fn hold_sizes(tx: &mut Tx, project: &Id<Project>, user: &str) {
     let view = tx.view();
-    for (resource, default) in [("instances", INSTANCES), ("cores", CORES), ("ram", RAM)] {
-        let most = quota_limit(&view, "compute", project, resource, default);
-        tx.limit(tally_name(resource), tally_name(resource), project.as_str(), most);
+    for resource in SIZES {
+        for (key, most) in limits(&view, project, user, resource) {
+            tx.limit(resource, resource, &key, most);
+        }
     }
 }
 

@@ -8,10 +8,9 @@ use unkai_model::image::{Image, ImageState};
 use unkai_store::View;
 
 use super::super::cx::Cx;
-use super::METADATA_ITEMS;
 use super::request::Request;
 use crate::Fault;
-use unkai_openstack::quota_limit;
+use crate::admin::quotas;
 
 const GIB: u64 = 1 << 30;
 
@@ -38,7 +37,7 @@ impl Sources {
 /// The number of metadata entries a server may have.
 pub fn check_metadata(view: &View, cx: &Cx, count: usize) -> Result<(), Fault> {
     let Some(project) = &cx.caller.project else { return Ok(()) };
-    match quota_limit(view, "compute", project, "metadata_items", METADATA_ITEMS) {
+    match quotas::limit(view, project, Some(&cx.caller.user), "metadata_items") {
         most if most >= 0 && count as i64 > most => Err(Fault::forbidden(format!("Maximum number of metadata items exceeds {most}"))),
         _ => Ok(()),
     }

@@ -178,3 +178,18 @@ async fn updates_change_what_is_said() {
     assert_eq!(world.at(1, "PUT", &path, json!({"server": {"accessIPv6": "nope"}})).await.status, 400);
     assert_eq!(world.document(&id).meta.generation, 1, "nothing for the host to do");
 }
+
+#[tokio::test]
+async fn a_user_may_have_limits_of_his_own() {
+    let world = World::new().await;
+    let set = |tx: &mut unkai_store::Tx| {
+        let quota = Quota { meta: Meta::new("compute/p/u"), limits: [("instances".to_owned(), 1)].into() };
+        tx.insert(quota).map(drop)
+    };
+    world.cloud.store.transact::<_, Error>(set).await.unwrap();
+    world.create(json!({})).await;
+    let body = json!({"server": {"name": "n", "flavorRef": "1", "imageRef": IMAGE}});
+    assert_eq!(world.at(1, "POST", "/v2.1/servers", body.clone()).await.status, 403);
+    let colleague = world.member.with_token("p/v/member,reader");
+    assert_eq!(colleague.call("POST", "/v2.1/servers", body).await.status, 202);
+}

@@ -37,6 +37,10 @@ image() {
     os image show "$1" -f value -c id 2>/dev/null ||
         os image create "$1" --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c id
 }
+if ! os network show interop -f value -c id >/dev/null 2>&1; then
+    os network create interop --share -f value -c id >/dev/null
+    os subnet create interop --network interop --subnet-range 10.250.0.0/16 -f value -c id >/dev/null
+fi
 image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
 flavors=$(os flavor list --sort-column RAM -f value -c ID)
 flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
@@ -84,7 +88,7 @@ image_ref = $image_id
 image_ref_alt = $image_alt
 flavor_ref = $flavor
 flavor_ref_alt = $flavor_alt
-fixed_network_name = public
+fixed_network_name = interop
 min_compute_nodes = $hosts
 max_microversion = latest
 build_timeout = 300

@@ -196,7 +196,7 @@ impl Agent {
 
     async fn session(&self, dial: &Dial, workers: &Workers) -> Result<(), Error> {
         let link = dial.link().await?;
-        let mut session = link.session(self.inventory()).await?;
+        let mut session = link.session(self.inventory(dial.address)).await?;
         self.servers.connected(Some((link.clone(), session.up.clone())));
         tracing::info!(host = %self.host, "connected");
         self.desired.keys().iter().for_each(|key| workers.wake(key));
@@ -271,9 +271,10 @@ impl Agent {
         }
     }
 
-    fn inventory(&self) -> Inventory {
+    fn inventory(&self, controller: std::net::SocketAddr) -> Inventory {
         let (accel, _) = self.servers.qemu.accelerator();
-        inventory::read(&self.dir, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
+        let address = inventory::address_towards(controller);
+        inventory::read(&self.dir, address, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
     }
 
     async fn sweep(&self) {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use jiff::Timestamp;
 use unkai_link::report::Inventory;
 
-pub fn read(dir: &Path, underlay: Option<IpAddr>, physical: BTreeSet<String>, qemu_version: u64, kvm: bool) -> Inventory {
+pub fn read(dir: &Path, address: Option<IpAddr>, underlay: Option<IpAddr>, physical: BTreeSet<String>, qemu_version: u64, kvm: bool) -> Inventory {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     Inventory {
         host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "host".into()),
@@ -21,12 +21,20 @@ pub fn read(dir: &Path, underlay: Option<IpAddr>, physical: BTreeSet<String>, qe
         traits: traits(&cpu, kvm),
         hypervisor: if kvm { "QEMU (KVM)".into() } else { "QEMU".into() },
         hypervisor_version: qemu_version,
-        address: None,
+        address,
         underlay,
         booted: booted(&fs::read_to_string("/proc/stat").unwrap_or_default()),
         physical_networks: physical,
         facts: BTreeMap::new(),
     }
+}
+
+/// The address of this machine that packets to the controller carry; nothing is sent.
+pub fn address_towards(controller: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if controller.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(controller).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
 }
 
 /// The hypervisor's version as one number, 10000002 for 10.0.2; 0 when it cannot be run.

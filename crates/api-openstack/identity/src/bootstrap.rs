@@ -37,6 +37,8 @@ pub struct Bootstrapped {
 /// From the strongest to the weakest; each implies the next.
 const ROLES: [&str; 4] = ["admin", "manager", "member", "reader"];
 const ADMIN: &str = "admin";
+/// For services that speak to each other; implies nothing.
+const SERVICE: &str = "service";
 
 pub async fn bootstrap(store: &Store, options: BootstrapOptions) -> Result<Bootstrapped, Error> {
     bootstrap_at(store, options, Cost::default()).await
@@ -104,20 +106,22 @@ fn project(tx: &mut Tx, domain: &Id<Project>) -> Result<Id<Project>, Error> {
 
 /// Makes the roles and their implications; answers with the strongest.
 fn roles(tx: &mut Tx) -> Result<Id<Role>, Error> {
+    role(tx, SERVICE, None)?;
     let mut weaker: Option<Id<Role>> = None;
     for name in ROLES.into_iter().rev() {
-        let id = match tx.holder("role-name", &format!("/{name}")) {
-            Some(id) => id,
-            None => {
-                let mut role = Role::new(tx.new_hex_id::<Role>(), name);
-                role.options.insert("immutable".into(), true.into());
-                role.implies.extend(weaker.take());
-                tx.insert(role)?.meta.id.clone()
-            }
-        };
-        weaker = Some(id);
+        weaker = Some(role(tx, name, weaker.take())?);
     }
     weaker.ok_or_else(|| Error::internal("there are no roles to make"))
+}
+
+fn role(tx: &mut Tx, name: &str, implies: Option<Id<Role>>) -> Result<Id<Role>, Error> {
+    if let Some(id) = tx.holder("role-name", &format!("/{name}")) {
+        return Ok(id);
+    }
+    let mut role = Role::new(tx.new_hex_id::<Role>(), name);
+    role.options.insert("immutable".into(), true.into());
+    role.implies.extend(implies);
+    Ok(tx.insert(role)?.meta.id.clone())
 }
 
 fn admin(tx: &mut Tx, domain: &Id<Project>, hash: Option<&str>) -> Result<(Id<User>, bool), Error> {

@@ -2,10 +2,10 @@
 # Installs the Debian packages that building, running and testing need, and prints which were missing.
 # usage: scripts/packages.sh [run|build|test]...      (default: all)
 set -eu
-run="qemu-system-x86 qemu-utils nftables genisoimage"
+run="qemu-system-x86 qemu-utils nftables iproute2"
 build="gcc libc6-dev make python3 python3-venv"
 image=$(sed 's/#.*//' "$(dirname "$0")/../images/mini/packages" | tr '\n' ' ')
-test="postgresql openssh-client sshpass busybox-static iputils-ping netcat-openbsd wrk"
+test="postgresql procps genisoimage openssh-client sshpass busybox-static iputils-ping netcat-openbsd wrk"
 [ $# -gt 0 ] || set -- run build image test
 wanted=
 for group in "$@"; do eval "wanted=\"\$wanted \$$group\""; done

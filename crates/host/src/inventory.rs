@@ -8,7 +8,14 @@ use std::path::Path;
 use jiff::Timestamp;
 use unkai_link::report::Inventory;
 
-pub fn read(dir: &Path, address: Option<IpAddr>, underlay: Option<IpAddr>, physical: BTreeSet<String>, qemu_version: u64, kvm: bool) -> Inventory {
+pub fn read(
+    dir: &Path,
+    address: Option<IpAddr>,
+    underlay: Option<IpAddr>,
+    physical: BTreeSet<String>,
+    qemu_version: u64,
+    kvm: bool,
+) -> Inventory {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     Inventory {
         host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "host".into()),

@@ -82,14 +82,15 @@ pub fn create_security_group(
 
 /// Deletes a group and its rules, and the policies that share it. Ports and other groups' rules must not name it.
 pub fn delete_security_group(tx: &mut Tx, id: &Id<SecurityGroup>) -> Result<(), Refusal> {
-    let own: Vec<_> = tx.by_index::<SecurityGroupRule>("group", id.as_str()).map(|rule| rule.meta.id.clone()).collect();
-    for rule in own {
-        tx.delete(&rule)?;
+    // Rules of other groups that name this one go with it, as in the original.
+    for index in ["group", "remote-group"] {
+        let rules: Vec<_> = tx.by_index::<SecurityGroupRule>(index, id.as_str()).map(|rule| rule.meta.id.clone()).collect();
+        for rule in rules {
+            tx.delete(&rule)?;
+        }
     }
     super::rbac::delete_all_of(tx, id.as_str())?;
-    let from_others = tx.by_index::<SecurityGroupRule>("remote-group", id.as_str()).next().is_some();
-    let has_ports = tx.by_index::<unkai_model::network::Port>("security-group", id.as_str()).next().is_some();
-    if has_ports || from_others {
+    if tx.by_index::<unkai_model::network::Port>("security-group", id.as_str()).next().is_some() {
         return Err(Refusal::conflict("SecurityGroupInUse", format!("Security Group {id} in use.")));
     }
     tx.delete(id)?;

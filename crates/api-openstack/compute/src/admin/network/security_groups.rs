@@ -136,19 +136,8 @@ async fn delete(State(cloud): State<Cloud>, caller: Caller, version: Microversio
         if group.is_default {
             return Err(Fault::bad_request("Unable to delete system group 'default'"));
         }
-        forget_in_rules(tx, &group.meta.id)?;
         verbs::delete_security_group(tx, &group.meta.id).map_err(refused)?;
         Ok(StatusCode::ACCEPTED)
     };
     cloud.store.transact(transaction).await
-}
-
-/// Rules that let a group in go with it.
-fn forget_in_rules(tx: &mut Tx, group: &Id<SecurityGroup>) -> Result<(), Fault> {
-    let named: Vec<Id<SecurityGroupRule>> =
-        tx.by_index::<SecurityGroupRule>("remote-group", group.as_str()).map(|rule| rule.meta.id.clone()).collect();
-    for rule in named {
-        verbs::delete_rule(tx, &rule).map_err(refused)?;
-    }
-    Ok(())
 }

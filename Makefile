@@ -3,8 +3,10 @@
 # make bench  figures beside those of a real OpenStack
 PROFILE ?= dev
 DIR := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-UNKAI := $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/$(DIR)/unkai
+UNKAI := $(CURDIR)/target/$(DIR)/unkai
 export UNKAI
+# Scripts look below target/.
+unexport CARGO_TARGET_DIR
 
 .PHONY: build image demo test bench lint clean-demo
 
@@ -17,7 +19,7 @@ image: build
 demo:
 	@scripts/packages.sh run build image
 	@$(MAKE) --no-print-directory image PROFILE=release
-	@UNKAI=$(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/release/unkai scripts/demo.sh
+	@UNKAI=$(CURDIR)/target/release/unkai scripts/demo.sh
 
 clean-demo:
 	@scripts/demo.sh --clean
@@ -33,4 +35,4 @@ test:
 bench:
 	@scripts/packages.sh
 	@$(MAKE) --no-print-directory image PROFILE=release
-	@UNKAI=$(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/release/unkai bench/run.sh
+	@UNKAI=$(CURDIR)/target/release/unkai bench/run.sh

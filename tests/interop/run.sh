@@ -90,7 +90,7 @@ flavor_ref = $flavor
 flavor_ref_alt = $flavor_alt
 fixed_network_name = interop
 min_compute_nodes = $hosts
-max_microversion = latest
+max_microversion = 2.100
 build_timeout = 300
 [compute-feature-enabled]
 resize = true

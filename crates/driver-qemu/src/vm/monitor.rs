@@ -84,20 +84,28 @@ async fn reconnect(shared: &Arc<Shared>) -> Receiver<QmpEvent> {
 
 /// Makes the status what QEMU says it is now. False when the connection is gone.
 async fn resync(shared: &Arc<Shared>, events: &mut Receiver<QmpEvent>) -> bool {
-    let status = match shared.qmp().run("query-status").await {
-        Ok(value) => value["status"].as_str().unwrap_or_default().to_owned(),
-        Err(error) => {
-            tracing::debug!(server = %shared.id, %error, "state not known");
-            return !shared.qmp().is_closed();
+    // An answer is older than an event that came after the question: then it is asked again.
+    let status = loop {
+        let status = match shared.qmp().run("query-status").await {
+            Ok(value) => value["status"].as_str().unwrap_or_default().to_owned(),
+            Err(error) => {
+                tracing::debug!(server = %shared.id, %error, "state not known");
+                return !shared.qmp().is_closed();
+            }
+        };
+        // Events that came before the answer know more than the answer: a signal, too, leads to the state "shutdown".
+        let mut overtaken = false;
+        while let Ok(event) = events.try_recv() {
+            if event.name == CLOSED {
+                return false;
+            }
+            apply(shared, &event).await;
+            overtaken = true;
+        }
+        if !overtaken {
+            break status;
         }
     };
-    // Events that came before the answer know more than the answer: a signal, too, leads to the state "shutdown".
-    while let Ok(event) = events.try_recv() {
-        if event.name == CLOSED {
-            return false;
-        }
-        apply(shared, &event).await;
-    }
     match status.as_str() {
         "shutdown" if shared.intent().seen.shutdown.is_some() => {}
         "shutdown" => guest_ended(shared, "guest-shutdown").await,

@@ -24,7 +24,7 @@ pub enum Up {
         image: Id<Image>,
         reason: String,
     },
-    /// The guest changed something by itself that the tenant may see.
+    /// Still here; nothing else to say.
     Beat,
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
+use unkai_crashpoint::point;
 use unkai_model::Error;
 
 use crate::engine::{Batch, CommitError, Engine, News, Rows, StoredRow};
@@ -221,7 +222,9 @@ impl Writer {
             }
             return Ok(());
         }
+        point("store: before a commit");
         self.commit(&Batch { revision: state.revision, rows: rows(&state, written) })?;
+        point("store: committed, nobody told");
         self.show(shared, state);
         Ok(())
     }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 /// Package -> packages of ours that it may depend on. Development dependencies are free.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("unkai-model", &[]),
-    ("unkai-store", &["unkai-model"]),
+    ("unkai-crashpoint", &[]),
+    ("unkai-store", &["unkai-model", "unkai-crashpoint"]),
     ("unkai-imagefile", &[]),
-    ("unkai-driver-network", &[]),
-    ("unkai-driver-qemu", &[]),
+    ("unkai-driver-network", &["unkai-crashpoint"]),
+    ("unkai-driver-qemu", &["unkai-crashpoint"]),
     ("unkai-link", &["unkai-model", "unkai-store", "unkai-driver-network"]),
     ("unkai-control", &["unkai-model", "unkai-store", "unkai-link"]),
-    ("unkai-host", &["unkai-model", "unkai-link", "unkai-driver-network", "unkai-driver-qemu", "unkai-imagefile"]),
+    ("unkai-host", &["unkai-model", "unkai-link", "unkai-driver-network", "unkai-driver-qemu", "unkai-imagefile", "unkai-crashpoint"]),
     ("unkai-openstack", &["unkai-model", "unkai-store"]),
     ("unkai-identity", &["unkai-model", "unkai-store", "unkai-openstack"]),
     ("unkai-image", &["unkai-model", "unkai-store", "unkai-openstack", "unkai-imagefile"]),

@@ -34,6 +34,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub authority: Arc<Authority>,
     pub store: Store,
+    pub link: Arc<LinkServer>,
 }
 
 /// All routes of all dialects. Identity's come with the identity that also checks the tokens of the others.
@@ -79,9 +80,9 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     tokio::spawn(renew(authority.clone(), certificate, address));
     tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
     tokio::spawn(local::serve(state.socket(), store.clone(), url.clone()));
-    tokio::spawn(unkai_control::run(store.clone(), link));
+    tokio::spawn(unkai_control::run(store.clone(), link.clone()));
     tokio::spawn(identity_upkeep(identity));
-    Ok(Running { url, address, authority, store })
+    Ok(Running { url, address, authority, store, link })
 }
 
 /// A process that was killed while it started another may have left its socket with that one for a moment.

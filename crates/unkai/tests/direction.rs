@@ -14,6 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("unkai-link", &["unkai-model", "unkai-store", "unkai-driver-network"]),
     ("unkai-control", &["unkai-model", "unkai-store", "unkai-link"]),
     ("unkai-host", &["unkai-model", "unkai-link", "unkai-driver-network", "unkai-driver-qemu", "unkai-imagefile", "unkai-crashpoint"]),
+    ("unkai-sim", &["unkai-model", "unkai-store", "unkai-link", "unkai-control"]),
     ("unkai-openstack", &["unkai-model", "unkai-store"]),
     ("unkai-identity", &["unkai-model", "unkai-store", "unkai-openstack"]),
     ("unkai-image", &["unkai-model", "unkai-store", "unkai-openstack", "unkai-imagefile"]),

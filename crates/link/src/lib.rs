@@ -19,6 +19,7 @@ pub mod item;
 pub mod report;
 pub mod server;
 pub mod tls;
+pub mod volume;
 mod wire;
 
 /// The application protocol in the TLS handshake, so that agents share the port of the APIs.

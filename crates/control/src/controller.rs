@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use unkai_link::enrolment::{Enrol, Token};
 use unkai_link::item::{HostId, Item};
 use unkai_link::report::{Inventory, Up};
 use unkai_link::server::{BoxFuture, Bytes, Control, LinkServer};
@@ -29,12 +30,14 @@ pub trait Images: Send + Sync + 'static {
 
 pub struct Controller {
     store: Store,
+    /// Names this process in documents; another one after every start.
+    process: String,
     images: Arc<dyn Images>,
 }
 
 impl Controller {
     pub fn new(store: Store, images: Arc<dyn Images>) -> Arc<Self> {
-        Arc::new(Controller { store, images })
+        Arc::new(Controller { store, process: uuid::Uuid::new_v4().to_string(), images })
     }
 
     /// An agent may read images that its servers start from, and write images it was told to make; no others.
@@ -60,12 +63,30 @@ impl Control for Controller {
         assign::concerns(changes)
     }
 
-    fn hello(&self, host: HostId, inventory: Inventory) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.store.transact(move |tx| hosts::hello(tx, &host, &inventory)))
+    fn process(&self) -> &str {
+        &self.process
     }
 
-    fn report(&self, host: HostId, reports: Vec<Up>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.store.transact(move |tx| reports::take(tx, &host, &reports)))
+    fn hello(&self, host: HostId, inventory: Inventory) -> BoxFuture<'_, Result<u64, Error>> {
+        let process = self.process.clone();
+        Box::pin(self.store.transact(move |tx| hosts::hello(tx, &host, &process, &inventory)))
+    }
+
+    fn report(&self, host: HostId, session: u64, reports: Vec<Up>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.store.transact(move |tx| {
+            // A controller that was paused may say late what the agent has since corrected elsewhere.
+            if tx.get(&host).is_none_or(|host| host.status.session != session) {
+                return Ok(());
+            }
+            reports::take(tx, &host, &reports)
+        }))
+    }
+
+    fn enrol(&self, enrol: Enrol) -> BoxFuture<'_, Result<(HostId, u64), Error>> {
+        Box::pin(async move {
+            let hash = enrol.token.parse::<Token>()?.hash();
+            self.store.transact(move |tx| hosts::enrol(tx, &hash, &enrol)).await
+        })
     }
 
     fn open_image(&self, host: HostId, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
@@ -147,12 +168,30 @@ async fn purge(store: Store) {
     }
 }
 
+/// Of the time between two looks at most this much counts as listening.
+const ATTENTIVE: Duration = Duration::from_secs(2);
+
 async fn watch_hosts(store: Store, link: Arc<LinkServer>) {
-    let began = Instant::now();
+    let (mut hosts, mut controllers, mut age) = (hosts::Ears::default(), hosts::Ears::default(), Duration::ZERO);
     let mut tick = tokio::time::interval(PERIOD);
+    let mut looked = Instant::now();
     loop {
         tick.tick().await;
-        let verdicts = hosts::changed(&store.view(), &link.heard(), began.elapsed());
+        let passed = looked.elapsed();
+        looked = Instant::now();
+        // A controller that cannot say that it lives does not know whether others do.
+        let leases = match store.beat(link.process()).await {
+            Ok(leases) => leases,
+            Err(error) => {
+                tracing::warn!(%error, "the state of hosts is not judged while the store is not available");
+                continue;
+            }
+        };
+        age += passed.min(ATTENTIVE);
+        controllers.listen(leases, passed, ATTENTIVE);
+        hosts.listen(link.heard().into_iter().map(|(host, words)| (host.to_string(), words)), passed, ATTENTIVE);
+        let listening = hosts::Listening { process: link.process(), hosts: &hosts, controllers: &controllers, age };
+        let verdicts = hosts::changed(&store.view(), &listening);
         if verdicts.is_empty() {
             continue;
         }

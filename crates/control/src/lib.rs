@@ -6,7 +6,7 @@
 mod actions;
 pub mod assign;
 mod controller;
-mod hosts;
+pub mod hosts;
 pub mod placement;
 mod reports;
 mod retire;

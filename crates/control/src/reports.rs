@@ -8,7 +8,7 @@ use unkai_model::network::{Port, Router};
 use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
-use crate::{actions, retire};
+use crate::{actions, hosts, retire};
 
 pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
     for report in reports {
@@ -21,7 +21,8 @@ pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
                 }
             }
             Up::SnapshotFailed { image, reason } => snapshot_failed(tx, host, image, reason)?,
-            Up::Hello(_) | Up::Inventory(_) | Up::Beat => {}
+            Up::Inventory(inventory) => hosts::inventory(tx, host, inventory)?,
+            Up::Hello(_) | Up::Beat => {}
         }
     }
     Ok(())

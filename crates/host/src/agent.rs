@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use unkai_driver_network::{Driver, MetadataConnection, Services};
 use unkai_driver_qemu::{Accel, Config as QemuConfig, FoundState, Qemu};
+use unkai_link::client::{Link, Session};
 use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, net};
 use unkai_link::report::{Inventory, Up};
 use unkai_model::{Error, Id};
@@ -20,17 +22,24 @@ use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::server::Servers;
 use crate::worker::{Progress, Work, Workers};
-use crate::{inventory, metadata, network, snapshot, tunnel};
+use crate::{inventory, metadata, network, snapshot, tunnel, unmanaged};
 
 /// User and group ids that servers run as.
 const USERS: std::ops::Range<u32> = 200_000..210_000;
 const BEAT: Duration = Duration::from_secs(2);
+/// After every known controller has been tried once.
 const REDIAL: Duration = Duration::from_millis(500);
+/// Controllers say something every two seconds; one that is silent for so long is gone, whatever its connection says.
+const SILENCE: Duration = Duration::from_secs(6);
+/// How often the machine is looked at for changes.
+const LOOK: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(600);
 
 pub struct AgentConfig {
     /// Everything the agent keeps is below this directory.
     pub dir: PathBuf,
+    /// What the host is called; none: as the machine.
+    pub name: Option<String>,
     /// Namespace of the underlay and the external bridges; none: the machine's own.
     pub netns: Option<String>,
     pub underlay: Option<std::net::IpAddr>,
@@ -49,6 +58,7 @@ pub struct External {
 #[derive(Clone)]
 pub struct Agent {
     host: HostId,
+    name: Option<String>,
     dir: PathBuf,
     desired: Desired,
     servers: Servers,
@@ -116,15 +126,25 @@ impl DataPlane {
     }
 }
 
-/// Two clouds may share a machine when their namespaces differ: everything else is named after this.
-fn prefix(dir: &Path) -> String {
+/// Several agents may share a machine when their namespaces differ: everything else is named after this. An agent keeps what it had.
+fn prefix(dir: &Path) -> Result<String, Error> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     if dir == Path::new("/var/lib/unkai/agent") {
-        return "uk".into();
+        return Ok("uk".into());
     }
+    if let Some(facts) = Ledger::open(dir.to_path_buf())?.read::<DataPlane>("dataplane")? {
+        return Ok(facts.prefix);
+    }
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut hasher = DefaultHasher::new();
     dir.hash(&mut hasher);
-    format!("uk{:03x}", hasher.finish() & 0xfff)
+    let mut rest = hasher.finish();
+    let digits = std::iter::repeat_with(|| {
+        let digit = DIGITS[(rest % 36) as usize];
+        rest /= 36;
+        char::from(digit)
+    });
+    Ok(digits.take(4).fold("u".to_owned(), |prefix, digit| prefix + &digit.to_string()))
 }
 
 struct NoServices;
@@ -137,7 +157,7 @@ impl Agent {
     pub async fn open(host: HostId, config: AgentConfig) -> Result<Self, Error> {
         let dir = config.dir;
         std::fs::create_dir_all(dir.join("snapshots")).map_err(|e| Error::caused(format!("creating `{}`", dir.display()), e))?;
-        let facts = DataPlane { netns: config.netns, underlay: config.underlay, prefix: prefix(&dir) };
+        let facts = DataPlane { netns: config.netns, underlay: config.underlay, prefix: prefix(&dir)? };
         Ledger::open(dir.clone())?.write("dataplane", &facts)?;
         let desired = Desired::open(&dir)?;
         let services = Arc::new(metadata::Service::new(desired.clone()));
@@ -152,7 +172,7 @@ impl Agent {
         let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), Ledger::open(dir.join("notes"))?);
         let physical = config.externals.into_iter().map(|external| external.physical).collect();
         let qemu_version = inventory::qemu_version().await;
-        Ok(Agent { host, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
+        Ok(Agent { host, name: config.name, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
     }
 
     /// Runs until the future is dropped. What runs on the machine goes on.
@@ -185,32 +205,79 @@ impl Agent {
     }
 
     async fn follow_controller(&self, dial: &Dial, workers: &Workers) {
+        let mut tried = 0;
         loop {
-            if let Err(error) = self.session(dial, workers).await {
-                tracing::info!(%error, cause = ?std::error::Error::source(&error), "no session with the controller");
+            match self.session(dial, workers).await {
+                // One that ended a session may be about to end itself: the next one's turn.
+                Ok(()) => {
+                    dial.turn();
+                    tried = 0;
+                }
+                Err(error) => tracing::info!(%error, cause = ?std::error::Error::source(&error), "no session with a controller"),
             }
             self.servers.connected(None);
-            tokio::time::sleep(REDIAL).await;
+            tried += 1;
+            if tried >= dial.count() {
+                tokio::time::sleep(REDIAL).await;
+                tried = 0;
+            }
         }
     }
 
+    /// One session, to its end. An error means that there was none.
     async fn session(&self, dial: &Dial, workers: &Workers) -> Result<(), Error> {
-        let link = dial.link().await?;
-        let mut session = link.session(self.inventory(dial.address)).await?;
+        let (link, controller) = dial.link().await?;
+        let inventory = self.inventory(controller).await;
+        let begun = tokio::time::timeout(SILENCE, link.session(inventory.clone())).await;
+        let session = begun.unwrap_or_else(|_| Err(Error::unavailable(format!("{controller} does not begin a session"))));
+        let session = session.inspect_err(|_| dial.turn())?;
+        if let Err(error) = self.follow(dial, workers, link, session, controller, inventory).await {
+            tracing::info!(%error, %controller, "a session ended");
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        &self,
+        dial: &Dial,
+        workers: &Workers,
+        link: Link,
+        mut session: Session,
+        controller: SocketAddr,
+        mut said: Inventory,
+    ) -> Result<(), Error> {
         self.servers.connected(Some((link.clone(), session.up.clone())));
-        tracing::info!(host = %self.host, "connected");
+        tracing::info!(host = %self.host, %controller, "connected");
         self.desired.keys().iter().for_each(|key| workers.wake(key));
         let mut offered = BTreeSet::new();
         let mut synced = false;
         let mut beat = tokio::time::interval(BEAT);
+        let mut look = tokio::time::interval(LOOK);
+        let mut heard = tokio::time::Instant::now();
+        let ended = || Error::unavailable("the session has ended");
         loop {
             let down = tokio::select! {
                 down = session.next() => down.map_err(|e| Error::caused("reading from the controller", e))?,
                 _ = beat.tick() => {
-                    session.up.send(Up::Beat).await.map_err(|_| Error::unavailable("the session has ended"))?;
+                    if heard.elapsed() > SILENCE {
+                        return Err(Error::unavailable("the controller is silent"));
+                    }
+                    session.up.send(Up::Beat).await.map_err(|_| ended())?;
+                    if dial.membership.is_due() {
+                        self.renew(dial, &link).await;
+                    }
+                    continue;
+                }
+                _ = look.tick() => {
+                    let now = self.inventory(controller).await;
+                    if now != said {
+                        session.up.send(Up::Inventory(Box::new(now.clone()))).await.map_err(|_| ended())?;
+                        said = now;
+                    }
                     continue;
                 }
             };
+            heard = tokio::time::Instant::now();
             match down {
                 None => return Err(Error::unavailable("the controller ended the session")),
                 Some(Down::Put(item)) => {
@@ -229,8 +296,16 @@ impl Agent {
                 Some(Down::Tunnel { id, target }) => {
                     tokio::spawn(tunnel::serve(self.servers.clone(), link.clone(), id, target));
                 }
+                Some(Down::Controllers(controllers)) => dial.learn(controllers)?,
                 Some(Down::Ping) => {}
             }
+        }
+    }
+
+    async fn renew(&self, dial: &Dial, link: &Link) {
+        let renewed = tokio::time::timeout(SILENCE, dial.membership.renew(link.clone())).await;
+        if let Err(error) = renewed.unwrap_or_else(|_| Err(Error::unavailable("the controller does not answer"))) {
+            tracing::warn!(%error, "this host's certificate was not renewed; it is tried again");
         }
     }
 
@@ -271,10 +346,20 @@ impl Agent {
         }
     }
 
-    fn inventory(&self, controller: std::net::SocketAddr) -> Inventory {
+    async fn inventory(&self, controller: SocketAddr) -> Inventory {
         let (accel, _) = self.servers.qemu.accelerator();
-        let address = inventory::address_towards(controller);
-        inventory::read(&self.dir, address, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
+        let agent = self.clone();
+        let read = move || {
+            let address = inventory::address_towards(controller);
+            let physical = agent.physical.clone();
+            let mut found = inventory::read(&agent.dir, address, agent.underlay, physical, agent.qemu_version, accel == Accel::Kvm);
+            found.unmanaged = unmanaged::find(&agent.dir.join("servers"));
+            if let Some(name) = agent.name {
+                found.host_name = name;
+            }
+            found
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
     async fn sweep(&self) {

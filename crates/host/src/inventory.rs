@@ -18,7 +18,7 @@ pub fn read(
 ) -> Inventory {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     Inventory {
-        host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "host".into()),
+        host_name: machine_name(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         vcpus: std::thread::available_parallelism().map_or(1, |n| n.get() as i64),
         memory_mib: memory_mib(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -32,8 +32,48 @@ pub fn read(
         underlay,
         booted: booted(&fs::read_to_string("/proc/stat").unwrap_or_default()),
         physical_networks: physical,
-        facts: BTreeMap::new(),
+        facts: facts(Path::new("/sys")),
+        unmanaged: Vec::new(),
     }
+}
+
+/// Processors' nodes, disks and network devices, in words for operators.
+fn facts(sys: &Path) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    let read = |path: std::path::PathBuf| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    for node in entries(&sys.join("devices/system/node")).filter(|name| name.starts_with("node") && name[4..].parse::<u32>().is_ok()) {
+        let dir = sys.join("devices/system/node").join(&node);
+        let memory = fs::read_to_string(dir.join("meminfo")).unwrap_or_default();
+        let kib = memory.lines().find_map(|line| line.split_once("MemTotal:")?.1.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        facts.insert(format!("numa.{node}"), format!("processors {}, {} MiB", read(dir.join("cpulist")), kib.unwrap_or(0) / 1024));
+    }
+    for disk in entries(&sys.join("block")).filter(|name| !name.starts_with("loop") && !name.starts_with("ram")) {
+        let dir = sys.join("block").join(&disk);
+        let sectors: u64 = read(dir.join("size")).parse().unwrap_or(0);
+        let kind = if read(dir.join("queue/rotational")) == "1" { "rotating" } else { "solid" };
+        if sectors > 0 {
+            facts.insert(format!("disk.{disk}"), format!("{} MiB, {kind}", sectors / 2048));
+        }
+    }
+    // Devices of hardware only: what has a device behind it, not what we and others make.
+    for nic in entries(&sys.join("class/net")).filter(|name| sys.join("class/net").join(name).join("device").exists()) {
+        let dir = sys.join("class/net").join(&nic);
+        let speed =
+            read(dir.join("speed")).parse::<i64>().ok().filter(|mbps| *mbps > 0).map_or(String::new(), |mbps| format!(", {mbps} Mbit/s"));
+        facts.insert(
+            format!("nic.{nic}"),
+            format!("{}, mtu {}, {}{speed}", read(dir.join("address")), read(dir.join("mtu")), read(dir.join("operstate"))),
+        );
+    }
+    facts
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = String> {
+    fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+}
+
+pub fn machine_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "host".into())
 }
 
 /// The address of this machine that packets to the controller carry; nothing is sent.

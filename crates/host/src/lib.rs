@@ -10,12 +10,16 @@ mod dial;
 mod images;
 mod inventory;
 mod ledger;
+mod member;
 mod metadata;
 mod network;
 mod server;
 mod snapshot;
 mod tunnel;
+mod unmanaged;
 mod worker;
 
 pub use agent::{Agent, AgentConfig, External, host_id, stop_everything};
-pub use dial::Dial;
+pub use dial::{Dial, Membership, connect};
+pub use inventory::machine_name;
+pub use member::Member;

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
 
-use crate::item::Down;
+use crate::enrolment::{Admitted, Enrol, Renew};
+use crate::item::{Down, HostId};
 use crate::report::{Inventory, Up};
 use crate::wire::{self, Body, Lines};
 
@@ -92,10 +93,47 @@ impl Link {
         Ok(near)
     }
 
+    /// Spends a token; on a connection without a certificate.
+    pub async fn enrol(&self, enrol: &Enrol) -> Result<Admitted, Error> {
+        self.ask("/enrol", enrol).await
+    }
+
+    /// A new certificate for this host, on the strength of the present one.
+    pub async fn renew(&self, renew: &Renew) -> Result<Admitted, Error> {
+        self.ask("/renew", renew).await
+    }
+
+    async fn ask(&self, path: &str, question: &impl serde::Serialize) -> Result<Admitted, Error> {
+        let text = serde_json::to_vec(question).map_err(|e| Error::caused(format!("encoding {path}"), e))?;
+        let response = self.call(Method::POST, path, wire::text(text)).await?;
+        let answer = response.into_body().collect().await.map_err(|e| Error::caused(format!("reading the answer to {path}"), e))?;
+        serde_json::from_slice(&answer.to_bytes()).map_err(|e| Error::caused(format!("reading the answer to {path}"), e))
+    }
+
+    /// From one controller to another: a tunnel to a host that is connected there.
+    pub async fn relay(&self, host: &HostId, target: &serde_json::Value) -> Result<DuplexStream, Error> {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (outgoing, mut into_near) = tokio::io::split(far);
+        let mut request = Request::builder().method(Method::POST).uri(format!("https://controller/relay/{host}"));
+        request = request.header("unkai-target", target.to_string());
+        let request = request.body(wire::from_reader(outgoing)).map_err(|e| Error::caused("making a relay's request", e))?;
+        let response = self.send(format!("relay to {host}"), request).await?;
+        tokio::spawn(async move {
+            let mut from_peer = wire::reader_of(response.into_body());
+            let _ = tokio::io::copy(&mut from_peer, &mut into_near).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut into_near).await;
+        });
+        Ok(near)
+    }
+
     async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, Error> {
         let what = format!("{method} {path}");
         let request = Request::builder().method(method).uri(format!("https://controller{path}")).body(body);
         let request = request.map_err(|e| Error::caused(format!("making the request {what}"), e))?;
+        self.send(what, request).await
+    }
+
+    async fn send(&self, what: String, request: Request<Body>) -> Result<Response<Incoming>, Error> {
         let mut requests = self.requests.clone();
         let response = requests.send_request(request).await.map_err(|e| Error::caused(what.clone(), e))?;
         if response.status() == StatusCode::OK {
@@ -105,6 +143,9 @@ impl Link {
         let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         match status {
+            StatusCode::FORBIDDEN => Err(Error::Denied(text.into_owned())),
+            StatusCode::BAD_REQUEST => Err(Error::invalid(text.into_owned())),
+            StatusCode::CONFLICT => Err(Error::conflict(text.into_owned())),
             StatusCode::NOT_FOUND => Err(Error::conflict(format!("{what}: {text}"))),
             StatusCode::SERVICE_UNAVAILABLE => Err(Error::unavailable(format!("{what}: {text}"))),
             _ => Err(Error::internal(format!("{what}: {status}: {text}"))),

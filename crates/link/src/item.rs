@@ -23,6 +23,8 @@ pub enum Down {
         target: serde_json::Value,
     },
     Ping,
+    /// Where the cloud's controllers answer, now.
+    Controllers(Vec<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,9 @@
 //! | `GET /images/{id}` | | the bytes of an image that an item of this host names |
 //! | `PUT /images/{id}` | the bytes of an image that this host was told to make | |
 //! | `POST /tunnels/{id}` | raw bytes | raw bytes |
+//! | `POST /renew` | [`enrolment::Renew`] | [`enrolment::Admitted`] |
+//! | `POST /enrol` (without a certificate, and only this) | [`enrolment::Enrol`] | [`enrolment::Admitted`] |
+//! | `POST /relay/{host}` (only from another controller) | raw bytes | raw bytes of a tunnel to a host that is connected here |
 //!
 //! What is assigned to a host is a set of items, keyed and complete in themselves. The session sends an item when its content changes, and
 //! after a connect everything, then `Synced`: from then on absence counts. What is decided (control) and what is done (host) is not here.
@@ -15,10 +18,12 @@
 
 pub mod ca;
 pub mod client;
+pub mod enrolment;
 pub mod item;
 pub mod report;
 pub mod server;
 pub mod tls;
+pub mod volume;
 mod wire;
 
 /// The application protocol in the TLS handshake, so that agents share the port of the APIs.

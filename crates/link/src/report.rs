@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use unkai_model::Id;
-use unkai_model::compute::{Phase, Server, Timeline};
+use unkai_model::compute::{Phase, Server, Timeline, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::Port;
 
@@ -49,6 +49,8 @@ pub struct Inventory {
     pub physical_networks: BTreeSet<String>,
     /// Free-form facts for operators.
     pub facts: BTreeMap<String, String>,
+    /// What runs here and is not ours.
+    pub unmanaged: Vec<Unmanaged>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,15 +3,18 @@
 
 use std::sync::{Arc, RwLock};
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use unkai_model::Error;
 use unkai_model::compute::Host;
 
 use crate::ALPN;
-use crate::ca::{Authority, Identity};
+use crate::ca::{Authority, CONTROLLER, Identity};
+use crate::enrolment;
 
 /// The server's present certificate; replaced while running.
 pub struct Certificate(RwLock<Arc<CertifiedKey>>);
@@ -74,11 +77,83 @@ fn roots(certificate: &CertificateDer<'static>) -> Result<RootCertStore, Error> 
     Ok(roots)
 }
 
-/// The host whose agent presented this certificate; the handshake has verified it.
-pub fn host_of(certificate: &CertificateDer<'_>) -> Option<unkai_model::Id<Host>> {
+/// Settings of a machine that knows nothing of the cloud but the fingerprint of its CA, and has no certificate.
+pub fn stranger(authority: [u8; 32]) -> Arc<ClientConfig> {
+    let verifier = Arc::new(Pinned { authority, provider: rustls::crypto::aws_lc_rs::default_provider().into() });
+    let mut config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+/// Takes a server whose chain leads to the CA with this fingerprint, by the ordinary rules.
+#[derive(Debug)]
+struct Pinned {
+    authority: [u8; 32],
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let known = intermediates.iter().find(|certificate| enrolment::fingerprint(certificate) == self.authority);
+        let authority = known.ok_or(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        let ordinary = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+            .build()
+            .map_err(|e| rustls::Error::General(e.to_string()))?;
+        ordinary.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The name in every controller's certificate beside its addresses, by which agents know a controller of their cloud wherever it answers:
+/// behind a balancer, an address translation, a new address.
+pub const CONTROLLER_NAME: &str = "controller.unkai.internal";
+
+/// Who presented a certificate; the handshake has verified it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Peer {
+    Host { host: unkai_model::Id<Host>, enrolment: u64 },
+    Controller,
+}
+
+pub fn peer_of(certificate: &CertificateDer<'_>) -> Option<Peer> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(unkai_model::Id::new(name))
+    if name == CONTROLLER {
+        return Some(Peer::Controller);
+    }
+    let enrolment = parsed.subject().iter_organizational_unit().next()?.as_str().ok()?.parse().ok()?;
+    Some(Peer::Host { host: unkai_model::Id::new(name), enrolment })
 }
 
 pub fn server_name(name: &str) -> Result<ServerName<'static>, Error> {

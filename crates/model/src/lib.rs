@@ -3,6 +3,7 @@
 //! No I/O, no clock, no randomness: time and ids enter as arguments.
 
 pub mod compute;
+pub mod controller;
 pub mod error;
 mod id;
 pub mod identity;
@@ -56,10 +57,13 @@ macro_rules! for_each_kind {
             $crate::compute::ConsoleToken,
             $crate::compute::Flavor,
             $crate::compute::Host,
+            $crate::compute::HostToken,
             $crate::compute::KeyPair,
             $crate::compute::Server,
             $crate::compute::ServerAction,
             $crate::compute::ServerGroup,
+            $crate::controller::CloudAuthority,
+            $crate::controller::Controller,
             $crate::quota::Quota,
         }
     };

@@ -163,7 +163,7 @@ impl Work<'_> {
                 let strangers: Vec<_> = self.machine.lock().keys().filter(|id| !offered.contains(id)).cloned().collect();
                 strangers.iter().for_each(|id| self.forget(id));
             }
-            Down::Drop(_) | Down::Tunnel { .. } | Down::Ping => {}
+            Down::Drop(_) | Down::Tunnel { .. } | Down::Controllers(_) | Down::Ping => {}
         }
         Ok(())
     }

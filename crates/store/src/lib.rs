@@ -129,6 +129,16 @@ impl Store {
         Ok(self.view())
     }
 
+    /// Says that the controller `name` lives, and answers how often each controller that shares this store has said so. Alone there is
+    /// nobody to tell and nobody to hear.
+    pub async fn beat(&self, name: &str) -> Result<Vec<(String, u64)>, Error> {
+        match &self.shared.remote {
+            Some(remote) => remote.beat(name).await.map_err(|_| gone())?,
+            None if self.shared.shares => Err(Error::unavailable("the other controllers cannot be heard")),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Waits until the view is at least at `newest`, whether this writer catches up by itself or because it is asked to.
     async fn reach(&self, newest: Revision) -> Result<(), Error> {
         if self.shared.view.load().revision >= newest {

@@ -10,12 +10,21 @@ use anyhow::{Context, Result};
 use crate::state::StateDir;
 
 /// Writes the files for this URL and returns the administrator's password. The password is in a file before anything else knows it, so
-/// it cannot be lost.
-pub fn write(state: &StateDir, url: &str, region: &str) -> Result<String> {
-    let password = match present(&state.clouds_yaml())? {
-        Some(password) => password,
-        None => fresh(),
+/// it cannot be lost. A controller that comes to a cloud which has an administrator does not know the password (only its hash is stored):
+/// then the files are without one, and nothing is returned.
+pub fn write(state: &StateDir, url: &str, region: &str, has_administrator: bool) -> Result<Option<String>> {
+    let known = present(&state.clouds_yaml())?.filter(|password| !password.is_empty());
+    let password = match known {
+        Some(password) => Some(password),
+        None if has_administrator => None,
+        None => Some(fresh()),
     };
+    let text = password.as_deref().unwrap_or_default();
+    files(state, url, region, text)?;
+    Ok(password)
+}
+
+fn files(state: &StateDir, url: &str, region: &str, password: &str) -> Result<()> {
     let ca = state.ca();
     let ca = ca.display();
     replace(
@@ -33,8 +42,17 @@ pub fn write(state: &StateDir, url: &str, region: &str) -> Result<String> {
              export OS_PROJECT_NAME=admin\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n\
              export OS_REGION_NAME={region}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_CACERT={ca}\n"
         ),
-    )?;
-    Ok(password)
+    )
+}
+
+/// A file that anybody may read; left alone when it says this already.
+pub fn publish(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    replace(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).with_context(|| format!("opening `{}` to everybody", path.display()))
 }
 
 fn present(path: &Path) -> Result<Option<String>> {
@@ -83,9 +101,10 @@ mod tests {
     fn the_password_stays_when_the_address_changes() {
         let dir = std::env::temp_dir().join(format!("unkai-access-{}", std::process::id()));
         let state = StateDir::create(&dir).unwrap();
-        let first = write(&state, "https://127.0.0.1:1", "RegionOne").unwrap();
-        let second = write(&state, "https://127.0.0.1:2", "RegionOne").unwrap();
-        assert_eq!(first, second);
+        assert_eq!(write(&state, "https://127.0.0.1:1", "RegionOne", true).unwrap(), None, "another controller knows it");
+        let first = write(&state, "https://127.0.0.1:1", "RegionOne", false).unwrap();
+        let second = write(&state, "https://127.0.0.1:2", "RegionOne", true).unwrap();
+        assert!(first.is_some() && first == second);
         assert!(fs::read_to_string(state.openrc()).unwrap().contains("OS_AUTH_URL=https://127.0.0.1:2/identity/v3"));
         fs::remove_dir_all(dir).unwrap();
     }

@@ -1,12 +1,13 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{doctor, down, local, up, why};
+use crate::{agent, doctor, down, local, up, why};
 
 const DEFAULT_STATE: &str = "/var/lib/unkai";
 
@@ -22,6 +23,13 @@ pub struct Cli {
 enum Command {
     /// Start controller and agent on this machine, and adopt what already runs.
     Up(UpArgs),
+    /// Start a controller: APIs, store and control loops. Any number of them may share one PostgreSQL.
+    Controller(ControllerOnly),
+    /// Start the agent of a host: it joins a cloud, and runs servers for it.
+    Agent(AgentArgs),
+    /// The hosts of the cloud.
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Stop the control plane; servers keep running unless --servers is given.
     Down {
         #[command(flatten)]
@@ -53,7 +61,45 @@ enum Command {
 }
 
 #[derive(Subcommand)]
+enum HostCommand {
+    /// Make a token with which machines join the cloud. It is shown once.
+    Token {
+        /// For how long it is good: 30s, 15m, 1h, 2d.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+        /// How many machines may join with it.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+        /// Only to admit this host again, by id or name; its earlier certificates are then void.
+        #[arg(long)]
+        host: Option<String>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// All hosts: id, name, state, since when, what they run.
+    List {
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Cut a host off, at once and for good. Its servers are not touched.
+    Revoke {
+        /// Id or name.
+        host: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+#[derive(Subcommand)]
 enum StoreCommand {
+    /// Copy the whole store, with the controllers stopped, from one engine to another that is empty. Servers run on meanwhile.
+    Migrate {
+        /// sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+        #[arg(long)]
+        from: String,
+        #[arg(long)]
+        to: String,
+    },
     /// Read the whole store (with the controller stopped) and report broken invariants.
     Check {
         #[command(flatten)]
@@ -79,29 +125,94 @@ pub struct StateArg {
     pub dir: PathBuf,
 }
 
+/// What every controller needs to know.
 #[derive(Args, Clone)]
-pub struct UpArgs {
+pub struct ControllerArgs {
     /// Where the cloud keeps its state.
     #[arg(long, env = "UNKAI_STATE", default_value = DEFAULT_STATE)]
     pub state: PathBuf,
     /// Where the APIs answer.
     #[arg(long, default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
+    /// sqlite:PATH, or postgres://USER:PASSWORD@HOST/DATABASE for several controllers; a file in the state directory by default.
+    #[arg(long, env = "UNKAI_STORE", hide_env_values = true)]
+    pub store: Option<String>,
+    /// What clients are told: the balancer's URL when there is one before the controllers, the same on all of them.
+    #[arg(long)]
+    pub public_url: Option<String>,
+    /// Where agents and other controllers reach this one; the address listened on by default.
+    #[arg(long)]
+    pub advertise: Option<String>,
+    /// Directory of the image files; of several controllers all must see the same one.
+    #[arg(long)]
+    pub images: Option<PathBuf>,
+    /// Name of the region in the service catalog.
+    #[arg(long, default_value = "RegionOne")]
+    pub region: String,
+    /// For how long certificates of hosts are good; they are renewed after two thirds of it.
+    #[arg(long, default_value = "30d", value_parser = duration)]
+    pub host_certificates: Duration,
+    /// Go to the background once ready.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+#[derive(Args, Clone)]
+pub struct ControllerOnly {
+    #[command(flatten)]
+    pub controller: ControllerArgs,
+    /// Addresses of the external network `public`, made the first time; none: operators make theirs.
+    #[arg(long)]
+    pub external: Option<String>,
+}
+
+#[derive(Args, Clone)]
+pub struct AgentArgs {
+    /// Where the agent keeps its state.
+    #[arg(long, env = "UNKAI_STATE", default_value = DEFAULT_STATE)]
+    pub state: PathBuf,
+    /// URL of a controller, to join its cloud; afterwards the agent knows all of them.
+    #[arg(long)]
+    pub join: Option<String>,
+    /// From `unkai host token`.
+    #[arg(long, env = "UNKAI_HOST_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Spend the token although this machine has joined already: after a revocation, or when its certificate has run out.
+    #[arg(long)]
+    pub again: bool,
+    /// What the host is called; the machine's name by default.
+    #[arg(long)]
+    pub name: Option<String>,
     /// Keep all devices of the data plane in this network namespace; it is made when missing.
     #[arg(long)]
     pub netns: Option<String>,
-    /// Go to the background once the cloud is ready.
+    /// Address of this host on the network between the hosts; without one no network leaves this host.
+    #[arg(long)]
+    pub underlay: Option<IpAddr>,
+    /// A way out of the cloud: NAME=DEVICE, and addresses of this machine on it after commas. May be repeated.
+    #[arg(long)]
+    pub external: Vec<String>,
+    /// Go to the background once ready.
     #[arg(long)]
     pub detach: bool,
+}
+
+#[derive(Args, Clone)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub controller: ControllerArgs,
+    /// Keep all devices of the data plane in this network namespace; it is made when missing.
+    #[arg(long)]
+    pub netns: Option<String>,
+    /// Address of this host on the network between the hosts; without one no network leaves this host.
+    #[arg(long)]
+    pub underlay: Option<IpAddr>,
     /// Only the controller: no servers run here.
     #[arg(long)]
     pub no_agent: bool,
     /// This many simulated hosts instead of this machine: everything answers, nothing runs. For measuring and trying.
-    #[arg(long, default_value_t = 0, conflicts_with_all = ["netns", "external_device"])]
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["netns", "underlay", "external_device"])]
     pub simulated_hosts: usize,
-    /// Name of the region in the service catalog.
-    #[arg(long, default_value = "RegionOne")]
-    pub region: String,
     /// Addresses of the external network `public`, made the first time; the first address is this machine's.
     #[arg(long, default_value = "203.0.113.0/24")]
     pub external: String,
@@ -120,13 +231,68 @@ impl UpArgs {
 impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Up(args) => up::run(args),
+            Command::Up(mut args) => {
+                if args.no_agent {
+                    args.external.clear();
+                }
+                up::run(args)
+            }
+            Command::Controller(args) => up::run_controller(args),
+            Command::Agent(args) => agent::run(args),
+            Command::Host(HostCommand::Token { ttl, uses, host, state }) => {
+                let host = host.map(|host| format!("&host={}", why::escaped(&host))).unwrap_or_default();
+                local::act(&state.dir, &format!("/host/token?seconds={}&uses={uses}{host}", ttl.as_secs()))
+            }
+            Command::Host(HostCommand::List { state }) => local::print(&state.dir, "/hosts"),
+            Command::Host(HostCommand::Revoke { host, state }) => {
+                local::act(&state.dir, &format!("/host/revoke?host={}", why::escaped(&host)))
+            }
             Command::Down { state, servers } => down::run(&state.dir, servers),
             Command::Status { state } => local::print(&state.dir, "/status"),
             Command::Doctor => doctor::run(),
             Command::Why { id, state } => local::print(&state.dir, &why::path(&id)),
             Command::Store(StoreCommand::Check { state }) => up::check_store(&state.dir),
+            Command::Store(StoreCommand::Migrate { from, to }) => up::migrate_store(&from, &to),
             Command::Image(ImageCommand::Build { name, out }) => up::build_image(&name, &out),
         }
+    }
+}
+
+/// `90s`, `15m`, `1h`, `2d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("`{text}` is not a time such as 90s, 15m, 1h or 2d");
+    let unit = text.chars().last().ok_or_else(refuse)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| refuse())?;
+    // Ten years: longer than the cloud's CA is good.
+    match number.checked_mul(seconds).filter(|total| (1..=3650 * 24 * 3600).contains(total)) {
+        Some(total) => Ok(Duration::from_secs(total)),
+        None => Err(refuse()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for bad in ["", "5", "h", "-1h", "0s", "1w", "99999999999999999999d", "1µ"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
     }
 }

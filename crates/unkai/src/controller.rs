@@ -14,19 +14,15 @@ use unkai_openstack::{Cloud, Parts, Routes};
 use unkai_store::{Store, System};
 
 use crate::bridge::{LinkTunnels, StoredImages};
+use crate::cli::ControllerArgs;
 use crate::port::Port;
 use crate::state::StateDir;
-use crate::{access, local};
+use crate::{access, authority, local};
 
 /// The server certificate is made anew this often; it is good for much longer.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// How long the address may still be in use at the start.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
-
-pub struct Config {
-    pub listen: SocketAddr,
-    pub region: String,
-}
 
 /// A running controller.
 pub struct Running {
@@ -48,13 +44,22 @@ pub fn routes_with(cloud: &Cloud, identity: Routes) -> Routes {
 }
 
 /// Starts it; it runs in background tasks until the process ends.
-pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
-    let store = Store::open_sqlite(&state.store(), Arc::new(System))?;
-    let authority = Arc::new(Authority::open(state.path())?);
+pub async fn start(state: &StateDir, config: &ControllerArgs) -> Result<Running> {
+    let store = match &config.store {
+        Some(url) => Store::open_url(url, Arc::new(System))?,
+        None => Store::open_sqlite(&state.store(), Arc::new(System))?,
+    };
+    let authority = authority::open(state, &store).await?;
     let listener = listen(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr().context("reading the address listened on")?;
-    let url = format!("https://{}", public_address(address));
-    let password = access::write(state, &url, &config.region)?;
+    let url = match &config.public_url {
+        Some(url) => checked(url)?,
+        None => format!("https://{}", public_address(address)),
+    };
+    let advertised = config.advertise.clone().unwrap_or_else(|| public_address(address).to_string());
+    let has_administrator = store.read().await?.is_claimed("user-name", ADMINISTRATOR);
+    let password = access::write(state, &url, &config.region, has_administrator)?;
+    let images_dir = config.images.clone().unwrap_or_else(|| state.path().to_path_buf());
 
     let tunnels = LinkTunnels::default();
     let identity = Arc::new(unkai_identity::Identity::new(&store));
@@ -64,22 +69,29 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
         tunnels: Arc::new(tunnels.clone()),
         url: url.clone(),
         region: config.region.clone(),
-        state_dir: state.path().to_path_buf(),
+        state_dir: images_dir,
     });
     unkai_identity::bootstrap(&store, bootstrap_options(password, &url, &config.region)).await?;
     unkai_compute::admin::bootstrap(&store).await?;
 
     let images = unkai_image::images(&cloud, &unkai_image::Settings::default());
-    images.recover().await?;
-    let control = Controller::new(store.clone(), Arc::new(StoredImages(images)));
+    let control = Controller::new(store.clone(), Arc::new(StoredImages(images.clone())));
     let link = LinkServer::new(store.clone(), control);
+    if is_alone(&store, link.process()).await? {
+        images.recover().await?;
+    }
     tunnels.0.set(link.clone()).map_err(|_| anyhow::anyhow!("the controller was started twice"))?;
 
-    let certificate = Arc::new(tls::Certificate::new(server_identity(&authority, address)?)?);
+    let reach = reach(authority.clone());
+    link.join_cloud(unkai_link::server::Cloud { authority: authority.clone(), life: config.host_certificates, reach })?;
+    let names = names(&url, &advertised);
+    let certificate = Arc::new(tls::Certificate::new(server_identity(&authority, address, &names)?)?);
     let settings = tls::server(&authority, certificate.clone())?;
-    tokio::spawn(renew(authority.clone(), certificate, address));
+    tokio::spawn(renew(authority.clone(), certificate, address, names));
     tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
-    tokio::spawn(local::serve(state.socket(), store.clone(), url.clone()));
+    let local = local::Local { store: store.clone(), url: url.clone(), authority: authority.clone() };
+    tokio::spawn(local::serve(state.socket(), local));
+    enter(&store, &advertised, link.process()).await?;
     tokio::spawn(unkai_control::run(store.clone(), link.clone()));
     tokio::spawn(identity_upkeep(identity));
     Ok(Running { url, address, authority, store, link })
@@ -98,8 +110,74 @@ async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener>
     }
 }
 
-fn bootstrap_options(password: String, url: &str, region: &str) -> unkai_identity::BootstrapOptions {
-    unkai_identity::BootstrapOptions { admin_password: Some(password), region: region.to_owned(), url: url.to_owned() }
+/// The claim of the administrator that the cloud begins with.
+const ADMINISTRATOR: &str = "default/admin";
+/// Other controllers say so often that they live that this long without a word means that they do not.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Is no other controller at work on this store? What a starting controller clears away may otherwise be in use.
+async fn is_alone(store: &Store, process: &str) -> Result<bool> {
+    let others =
+        async || -> Result<Vec<(String, u64)>> { Ok(store.beat(process).await?.into_iter().filter(|(name, _)| name != process).collect()) };
+    let before = others().await?;
+    let deadline = tokio::time::Instant::now() + OTHERS_PATIENCE;
+    while !before.is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = others().await?;
+        if now.iter().any(|other| !before.contains(other)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Says in the store where this controller answers.
+async fn enter(store: &Store, advertised: &str, process: &str) -> Result<()> {
+    use unkai_model::controller::Controller as Entry;
+    let (id, process) = (unkai_model::Id::<Entry>::new(advertised), process.to_owned());
+    let body = move |tx: &mut unkai_store::Tx| -> Result<(), unkai_model::Error> {
+        match tx.get(&id) {
+            Some(_) => tx
+                .update(&id, |entry: &mut Entry| {
+                    entry.process = process.clone();
+                    Ok(())
+                })
+                .map(drop),
+            None => tx.insert(Entry { meta: unkai_model::Meta::new(id.clone()), process: process.clone() }).map(drop),
+        }
+    };
+    store.transact(body).await.context("entering this controller")
+}
+
+/// How this controller comes to others: as a controller, by a fresh certificate.
+fn reach(authority: Arc<Authority>) -> unkai_link::server::Reach {
+    Box::new(move |address| {
+        let authority = authority.clone();
+        Box::pin(async move {
+            let tls = tls::agent(authority.certificate(), authority.issue_controller()?)?;
+            unkai_host::connect(&address, tls).await.map(|(link, _)| link)
+        })
+    })
+}
+
+/// An https URL without a path.
+fn checked(url: &str) -> Result<String> {
+    let url = url.trim_end_matches('/');
+    let parsed: http::Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    if parsed.scheme_str() != Some("https") || parsed.host().is_none() || !matches!(parsed.path(), "" | "/") {
+        anyhow::bail!("the public URL `{url}` must be https://HOST or https://HOST:PORT");
+    }
+    Ok(url.to_owned())
+}
+
+/// What clients and agents call this controller.
+fn names(url: &str, advertised: &str) -> Vec<String> {
+    let host = |text: &str| text.parse::<http::uri::Authority>().ok().map(|authority| authority.host().trim_matches(['[', ']']).to_owned());
+    [url.trim_start_matches("https://"), advertised].iter().filter_map(|text| host(text)).collect()
+}
+
+fn bootstrap_options(password: Option<String>, url: &str, region: &str) -> unkai_identity::BootstrapOptions {
+    unkai_identity::BootstrapOptions { admin_password: password, region: region.to_owned(), url: url.to_owned() }
 }
 
 fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>) -> Router {
@@ -148,19 +226,27 @@ pub fn outward_address() -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-fn server_identity(authority: &Authority, address: SocketAddr) -> Result<unkai_link::ca::Identity> {
-    let mut names = vec!["localhost".to_owned()];
+fn server_identity(authority: &Authority, address: SocketAddr, more: &[String]) -> Result<unkai_link::ca::Identity> {
+    let mut names = vec!["localhost".to_owned(), tls::CONTROLLER_NAME.to_owned()];
     names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), public_address(address).ip()];
+    for name in more {
+        match name.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(name.clone()),
+        }
+    }
     addresses.sort();
     addresses.dedup();
+    names.sort();
+    names.dedup();
     Ok(authority.issue_server(&names, &addresses)?)
 }
 
-async fn renew(authority: Arc<Authority>, certificate: Arc<tls::Certificate>, address: SocketAddr) {
+async fn renew(authority: Arc<Authority>, certificate: Arc<tls::Certificate>, address: SocketAddr, names: Vec<String>) {
     loop {
         tokio::time::sleep(CERTIFICATE_PERIOD).await;
-        let renewed = server_identity(&authority, address).and_then(|identity| Ok(certificate.replace(identity)?));
+        let renewed = server_identity(&authority, address, &names).and_then(|identity| Ok(certificate.replace(identity)?));
         if let Err(error) = renewed {
             tracing::error!(%error, "the server certificate was not renewed");
         }

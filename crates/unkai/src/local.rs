@@ -2,26 +2,35 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use axum::extract::{Path as UrlPath, State};
-use axum::routing::get;
+use axum::extract::{Path as UrlPath, Query, State};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
+use unkai_link::ca::Authority;
+use unkai_link::enrolment::{self, Token};
+use unkai_model::compute::Host;
+use unkai_model::{Error, Id};
 use unkai_store::Store;
 
 use crate::state::StateDir;
 use crate::why;
 
 #[derive(Clone)]
-struct Local {
-    store: Store,
-    url: String,
+pub struct Local {
+    pub store: Store,
+    pub url: String,
+    pub authority: Arc<Authority>,
 }
 
-pub async fn serve(path: PathBuf, store: Store, url: String) {
+pub async fn serve(path: PathBuf, local: Local) {
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).and_then(|listener| {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
@@ -31,7 +40,13 @@ pub async fn serve(path: PathBuf, store: Store, url: String) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(path = %path.display(), %error, "local commands will not work"),
     };
-    let router = Router::new().route("/status", get(status)).route("/why/{id}", get(explain)).with_state(Local { store, url });
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/why/{id}", get(explain))
+        .route("/hosts", get(hosts))
+        .route("/host/token", post(host_token))
+        .route("/host/revoke", post(host_revoke))
+        .with_state(local);
     if let Err(error) = axum_serve(listener, router).await {
         tracing::error!(%error, "the local socket ended");
     }
@@ -55,25 +70,91 @@ async fn explain(State(local): State<Local>, UrlPath(id): UrlPath<String>) -> St
     why::explain(&local.store.view(), &id)
 }
 
+async fn hosts(State(local): State<Local>) -> Result<String, Refusal> {
+    Ok(why::hosts(&local.store.read().await?))
+}
+
+#[derive(Deserialize)]
+struct TokenWish {
+    seconds: u64,
+    uses: u32,
+    host: Option<String>,
+}
+
+async fn host_token(State(local): State<Local>, Query(wish): Query<TokenWish>) -> Result<String, Refusal> {
+    let mut secret = [0; 24];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|e| Error::caused("asking for random bytes", e))?;
+    let token = Token { authority: enrolment::fingerprint(local.authority.certificate()), secret };
+    let host = match &wish.host {
+        Some(name) => Some(find(&local, name).await?),
+        None => None,
+    };
+    let (hash, life) = (token.hash(), Duration::from_secs(wish.seconds));
+    local.store.transact(move |tx| unkai_control::hosts::token(tx, &hash, life, wish.uses, host.clone())).await?;
+    Ok(format!("{token}\n"))
+}
+
+#[derive(Deserialize)]
+struct HostNamed {
+    host: String,
+}
+
+async fn host_revoke(State(local): State<Local>, Query(named): Query<HostNamed>) -> Result<String, Refusal> {
+    let host = find(&local, &named.host).await?;
+    let revoked = host.clone();
+    local.store.transact(move |tx| unkai_control::hosts::revoke(tx, &revoked)).await?;
+    Ok(format!("host {host} is cut off\n"))
+}
+
+/// A host by id or name.
+async fn find(local: &Local, text: &str) -> Result<Id<Host>, Error> {
+    let view = local.store.read().await?;
+    let found = view.all::<Host>().find(|host| host.meta.id.as_str() == text || host.meta.name == text);
+    found.map(|host| host.meta.id.clone()).ok_or_else(|| Error::not_found::<Host>(&Id::<Host>::new(text)))
+}
+
+struct Refusal(Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Refusal(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> axum::response::Response {
+        (http::StatusCode::CONFLICT, self.0.to_string()).into_response()
+    }
+}
+
 /// Asks the running process and prints its answer.
 pub fn print(dir: &Path, path: &str) -> Result<()> {
+    call(dir, http::Method::GET, path)
+}
+
+/// Has the running process do something and prints what it says.
+pub fn act(dir: &Path, path: &str) -> Result<()> {
+    call(dir, http::Method::POST, path)
+}
+
+fn call(dir: &Path, method: http::Method, path: &str) -> Result<()> {
     let socket = StateDir::at(dir).socket();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
-    print!("{}", runtime.block_on(ask(&socket, path))?);
+    print!("{}", runtime.block_on(ask(&socket, method, path))?);
     Ok(())
 }
 
-async fn ask(socket: &Path, path: &str) -> Result<String> {
+async fn ask(socket: &Path, method: http::Method, path: &str) -> Result<String> {
     let stream = UnixStream::connect(socket).await.with_context(|| format!("no cloud answers at `{}`; is it up?", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = http::Request::get(path).header("host", "local").body(Empty::<bytes::Bytes>::new())?;
+    let request = http::Request::builder().method(method).uri(path).header("host", "local").body(Empty::<bytes::Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
     if !status.is_success() {
-        bail!("{status}: {text}");
+        bail!("{text}");
     }
     Ok(text)
 }

@@ -1,6 +1,8 @@
 //! `unkai`: a private cloud in one binary.
 
 mod access;
+mod agent;
+mod authority;
 mod bridge;
 mod cli;
 mod controller;

@@ -10,8 +10,9 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use unkai_link::ALPN;
 use unkai_link::server::LinkServer;
-use unkai_link::{ALPN, tls};
+use unkai_link::tls::{self, Peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
@@ -52,10 +53,11 @@ async fn connection(acceptor: TlsAcceptor, http: Router, link: Arc<LinkServer>, 
     };
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() == Some(ALPN) {
-        let host = session.peer_certificates().and_then(|chain| chain.first()).and_then(tls::host_of);
-        return match host {
-            Some(host) => link.serve(stream, host).await,
-            None => tracing::warn!(%peer, "an agent came without a certificate"),
+        return match session.peer_certificates().and_then(|chain| chain.first()).map(tls::peer_of) {
+            None => link.serve_stranger(stream).await,
+            Some(Some(Peer::Host { host, enrolment })) => link.serve_host(stream, host, enrolment).await,
+            Some(Some(Peer::Controller)) => link.serve_controller(stream).await,
+            Some(None) => tracing::warn!(%peer, "a certificate of this cloud that is nobody's"),
         };
     }
     let mut server = auto::Builder::new(TokioExecutor::new());

@@ -1,16 +1,18 @@
 //! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net};
-use unkai_host::{Agent, AgentConfig, Dial, External};
+use unkai_host::{Agent, AgentConfig, Dial, External, Membership};
+use unkai_link::ca::Authority;
 use unkai_link::item::HostId;
 use unkai_link::tls;
-use unkai_model::Meta;
 use unkai_model::identity::Project;
 use unkai_model::network::{Network, Segment, Standard, SubnetPool};
+use unkai_model::{Error, Meta};
 use unkai_network::{Refusal, verbs};
 use unkai_sim::host;
 use unkai_store::{Store, Tx};
@@ -76,23 +78,23 @@ fn parse(cidr: &str) -> Result<IpNet> {
 /// Starts the agent. It dials the controller's port as any other agent would.
 pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) -> Result<()> {
     let host = unkai_host::host_id(&state.agent())?;
-    let (authority, name, address) = (controller.authority.clone(), host.clone(), controller.address);
-    let dial = Dial {
-        address: loopback_of(address),
-        server_name: "localhost".into(),
-        // A fresh certificate for each connection: nothing to renew.
-        identity: Box::new(move || tls::agent(authority.certificate(), authority.issue_host(name.as_str())?)),
-    };
+    let dial = Dial::new(
+        vec![loopback_of(controller.address).to_string()],
+        Arc::new(Own { controller: controller.authority.clone(), host: host.clone() }),
+    );
     let config = AgentConfig {
         dir: state.agent(),
+        name: None,
         netns: args.netns.clone(),
-        underlay: None,
+        underlay: args.underlay,
         externals: vec![External {
             physical: EXTERNAL.into(),
             device: args.external_device.clone(),
             addresses: vec![host_address(&args.external)?],
         }],
     };
+    let (own, name) = (host.clone(), unkai_host::machine_name());
+    controller.store.transact(move |tx| unkai_control::hosts::own(tx, &own, &name)).await.context("entering this machine as a host")?;
     let agent = Agent::open(host, config).await?;
     tokio::spawn(agent.run(dial));
     Ok(())
@@ -107,6 +109,18 @@ pub fn start_simulated(controller: &Running, count: usize) {
         let agent = host::Agent { machine: host::Machine::new(host.clone()), inventory, pace: Duration::ZERO };
         let link = controller.link.clone();
         tokio::spawn(agent.run(move || std::future::ready(Ok(host::connect(&link, &host)))));
+    }
+}
+
+/// The agent of the controller's own process: it signs for itself, a fresh certificate for each connection, so there is nothing to renew.
+struct Own {
+    controller: Arc<Authority>,
+    host: HostId,
+}
+
+impl Membership for Own {
+    fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
+        tls::agent(self.controller.certificate(), self.controller.issue_host(self.host.as_str(), 0)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use unkai_control::placement;
-use unkai_model::compute::{Host, Server, ServerAction};
+use unkai_model::compute::{Host, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
@@ -11,9 +11,13 @@ use unkai_store::View;
 
 /// The path on the local socket.
 pub fn path(id: &str) -> String {
+    format!("/why/{}", escaped(id))
+}
+
+/// As a part of a URL.
+pub fn escaped(text: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escaped: String = id.bytes().map(|b| if safe(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect();
-    format!("/why/{escaped}")
+    text.bytes().map(|b| if safe(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 pub fn status(view: &View, url: &str) -> String {
@@ -31,6 +35,10 @@ pub fn status(view: &View, url: &str) -> String {
             used("MEMORY_MB"),
             used("DISK_GB")
         );
+        for machine in unmanaged(view, &host) {
+            let (by, name, state) = (&machine.by, &machine.name, &machine.state);
+            let _ = writeln!(out, "  unmanaged  {name}  {by}  {state}  processors {}  memory {} MiB", machine.vcpus, machine.memory_mib);
+        }
     }
     let live: Vec<_> = view.all::<Server>().filter(|server| server.is_live()).collect();
     let _ = writeln!(out, "servers   {}", live.len());
@@ -42,6 +50,28 @@ pub fn status(view: &View, url: &str) -> String {
         let _ = writeln!(out, "{name:<9} {count}");
     }
     let _ = writeln!(out, "images    {}", view.count::<Image>());
+    out
+}
+
+/// What runs on a host and is not of this cloud. Two hosts may share a machine, and then see each other's servers.
+fn unmanaged<'a>(view: &'a View, host: &'a Host) -> impl Iterator<Item = &'a Unmanaged> {
+    host.status.unmanaged.iter().filter(|machine| view.get(&Id::<Server>::new(machine.id.as_str())).is_none())
+}
+
+/// `unkai host list`.
+pub fn hosts(view: &View) -> String {
+    let mut out = String::new();
+    for host in view.all::<Host>() {
+        let (id, status) = (&host.meta.id, &host.status);
+        let state = match &status.admission.revoked {
+            Some(_) => "Revoked".to_owned(),
+            None => format!("{:?}", status.reachability),
+        };
+        let since = status.admission.revoked.or(status.since).map(|at| at.to_string()).unwrap_or_default();
+        let servers = view.by_index::<Server>("host", id.as_str()).count();
+        let address = status.address.map(|address| address.to_string()).unwrap_or_default();
+        let _ = writeln!(out, "{id}  {}  {state}  {since}  {address}  servers {servers}", host.meta.name);
+    }
     out
 }
 

@@ -64,6 +64,44 @@ pub struct HostStatus {
     pub traits: BTreeSet<String>,
     pub agent_version: String,
     pub booted: Option<Timestamp>,
+    /// The process of the controller that hears this host: it alone judges the host's silence while it lives itself.
+    pub heard_by: Option<String>,
+    /// Counts sessions, so that what an earlier one still says is known to be old.
+    pub session: u64,
+    pub admission: Admission,
+    /// External networks that this host can reach: physical names.
+    pub physical_networks: BTreeSet<String>,
+    /// Facts for operators: processors' nodes, disks, network devices.
+    pub facts: BTreeMap<String, String>,
+    /// What runs on the machine and is not ours.
+    pub unmanaged: Vec<Unmanaged>,
+}
+
+/// Which certificates prove to be this host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Admission {
+    /// Counts enrolments; certificates name the one they come from, and only those of the last are good.
+    pub enrolment: u64,
+    pub revoked: Option<Timestamp>,
+}
+
+impl Admission {
+    /// Is a certificate of this enrolment good?
+    pub fn admits(&self, enrolment: u64) -> bool {
+        self.revoked.is_none() && self.enrolment == enrolment
+    }
+}
+
+/// A virtual machine that others started.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unmanaged {
+    /// `qemu` or `libvirt`.
+    pub by: String,
+    pub name: String,
+    pub id: String,
+    pub state: String,
+    pub memory_mib: u64,
+    pub vcpus: u64,
 }
 
 /// Silence makes a host suspect, then lost; nothing destructive follows from suspicion.
@@ -80,7 +118,10 @@ pub enum Reachability {
 impl Host {
     /// May new servers be placed here?
     pub fn takes_servers(&self) -> bool {
-        self.disabled.is_none() && !self.forced_down && self.status.reachability == Reachability::Up
+        self.disabled.is_none()
+            && self.status.admission.revoked.is_none()
+            && !self.forced_down
+            && self.status.reachability == Reachability::Up
     }
 
     pub fn is_up(&self) -> bool {

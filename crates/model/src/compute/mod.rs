@@ -4,6 +4,7 @@ mod aggregate;
 mod console_token;
 mod flavor;
 mod host;
+mod host_token;
 mod keypair;
 mod server;
 mod server_action;
@@ -12,7 +13,8 @@ mod server_group;
 pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
 pub use console_token::{ConsoleKind, ConsoleToken};
 pub use flavor::Flavor;
-pub use host::{Capacity, Host, HostStatus, Reachability};
+pub use host::{Admission, Capacity, Host, HostStatus, Reachability, Unmanaged};
+pub use host_token::HostToken;
 pub use keypair::{KeyPair, KeyType};
 pub use server::{
     Asked, Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Reset, Resize, ResizeState,

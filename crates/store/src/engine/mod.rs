@@ -95,6 +95,10 @@ pub trait Remote: Send + Sync {
     /// A revision not older than any that was acknowledged to anyone before this call. One question to the engine answers
     /// everybody who waits.
     fn newest(&self) -> oneshot::Receiver<Result<Revision, Error>>;
+
+    /// Says once more that `name` lives; answers how often everybody has said so. Not a document: it is not kept through a failure of the
+    /// engine, has no revision, and what counts is whether a number still changes.
+    fn beat(&self, name: &str) -> oneshot::Receiver<Result<Vec<(String, u64)>, Error>>;
 }
 
 /// The engine that a URL names. Nothing of the URL appears in errors: it may hold a password.

@@ -22,7 +22,34 @@ const PERIOD: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-type Question = oneshot::Sender<Result<Revision, Error>>;
+/// Who lives, outside of documents: lost with the server's memory, which costs nothing.
+const LEASES: &str = "
+    CREATE UNLOGGED TABLE IF NOT EXISTS leases (
+        name text COLLATE \"C\" PRIMARY KEY, beats bigint NOT NULL, seen timestamptz NOT NULL DEFAULT now())";
+const BEAT: &str = "
+    WITH mine AS (INSERT INTO leases VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET beats = leases.beats + 1, seen = now() RETURNING name, beats),
+         old AS (DELETE FROM leases WHERE seen < now() - interval '1 day')
+    SELECT name, beats FROM leases WHERE name <> $1 UNION ALL SELECT name, beats FROM mine";
+
+type Answer<T> = oneshot::Sender<Result<T, Error>>;
+type Leases = Vec<(String, u64)>;
+
+enum Question {
+    Newest(Answer<Revision>),
+    Beat(String, Answer<Leases>),
+}
+
+impl Question {
+    fn refuse(self, why: &str) {
+        let error = Error::unavailable(format!("the store is not available: {why}"));
+        // Whoever stopped waiting does not want the answer.
+        match self {
+            Question::Newest(answer) => drop(answer.send(Err(error))),
+            Question::Beat(_, answer) => drop(answer.send(Err(error))),
+        }
+    }
+}
+
 type News = Box<dyn Fn(Revision) + Send + Sync>;
 
 pub(super) struct Handle {
@@ -33,7 +60,13 @@ impl Remote for Handle {
     fn newest(&self) -> oneshot::Receiver<Result<Revision, Error>> {
         let (answer, asked) = oneshot::channel();
         // If the thread is gone the receiver says so.
-        let _ = self.questions.send(answer);
+        let _ = self.questions.send(Question::Newest(answer));
+        asked
+    }
+
+    fn beat(&self, name: &str) -> oneshot::Receiver<Result<Leases, Error>> {
+        let (answer, asked) = oneshot::channel();
+        let _ = self.questions.send(Question::Beat(name.to_owned(), answer));
         asked
     }
 }
@@ -72,6 +105,7 @@ enum End {
 struct Connection {
     client: Client,
     newest: Statement,
+    beat: Statement,
     notifications: UnboundedReceiver<(String, Revision)>,
 }
 
@@ -155,11 +189,24 @@ impl Follower {
             Ok(answer) => answer.map_err(|e| crate::writer::chain(&e))?,
         };
         let newest = row.get::<_, i64>(0) as u64;
-        for question in self.waiting.drain(..) {
-            // Whoever stopped waiting does not want the answer.
-            let _ = question.send(Ok(newest));
+        let (beats, questions) = self.waiting.drain(..).partition(|question| matches!(question, Question::Beat(..)));
+        self.waiting = beats;
+        for question in questions {
+            if let Question::Newest(answer) = question {
+                let _ = answer.send(Ok(newest));
+            }
         }
         (self.news)(newest);
+        while let Some(Question::Beat(name, _)) = self.waiting.first() {
+            let rows = match timeout(QUESTION_PATIENCE, connection.client.query(&connection.beat, &[name])).await {
+                Err(_) => return Err("it does not answer".into()),
+                Ok(answer) => answer.map_err(|e| crate::writer::chain(&e))?,
+            };
+            if let Question::Beat(_, answer) = self.waiting.remove(0) {
+                let leases = rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect();
+                let _ = answer.send(Ok(leases));
+            }
+        }
         Ok(())
     }
 
@@ -168,7 +215,7 @@ impl Follower {
             self.waiting.push(question);
         }
         for question in self.waiting.drain(..) {
-            let _ = question.send(Err(Error::unavailable(format!("the store is not available: {why}"))));
+            question.refuse(why);
         }
     }
 }
@@ -189,7 +236,10 @@ async fn connect(config: &Config) -> Result<Connection, tokio_postgres::Error> {
     });
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
     let newest = client.prepare("SELECT value FROM facts WHERE name = 'revision'").await?;
-    Ok(Connection { client, newest, notifications })
+    // Two controllers may do this at once, and CREATE IF NOT EXISTS does not like that.
+    client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock(8026346001); {LEASES}; COMMIT")).await?;
+    let beat = client.prepare(BEAT).await?;
+    Ok(Connection { client, newest, beat, notifications })
 }
 
 fn parse(payload: &str) -> Option<(&str, Revision)> {

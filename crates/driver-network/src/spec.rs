@@ -35,6 +35,9 @@ pub struct NetworkSpec {
     /// Ports of the network on other hosts.
     #[serde(default)]
     pub peers: Vec<Peer>,
+    /// Does what is meant for everybody reach other hosts? Needed where guests may use addresses that `peers` does not tell.
+    #[serde(default)]
+    pub broadcasts: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

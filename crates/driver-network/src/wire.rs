@@ -1,14 +1,15 @@
 //! A network's connections: the addresses of its services on the bridge, and the way to other hosts.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::{
     Driver, Mac, Result, names,
     netns::Netns,
-    spec::NetworkSpec,
-    sys::{FdbEntry, KernelRoute, Links, VethEnd, Vxlan},
+    spec::{NetworkSpec, Peer},
+    sys::{FdbEntry, KernelRoute, Links, Neighbour, PortFlags, VethEnd, Vxlan},
 };
 
 const METADATA: &str = "169.254.169.254/32";
@@ -42,8 +43,9 @@ impl Driver {
         if !settled {
             let message = links.by_index(device.index).alias(kind).mtu(spec.mtu).controller(bridge);
             links.change(message.up().build(), "attach VXLAN device").await?;
-            links.set_learning(device.index, false).await?;
         }
+        links.set_port_flags(device.index, PortFlags { learning: false, suppresses_neighbours: !spec.broadcasts }).await?;
+        links.set_neighbours(bridge, &neighbours_of(spec)).await?;
         links.set_fdb(device.index, &fdb_of(spec)).await
     }
 
@@ -99,9 +101,22 @@ fn fdb_of(spec: &NetworkSpec) -> BTreeSet<FdbEntry> {
         .flat_map(|peer| {
             let towards = |mac| FdbEntry { mac, vtep: Some(peer.vtep) };
             let on_bridge = FdbEntry { mac: peer.mac, vtep: None };
-            [towards(peer.mac), towards(everybody), on_bridge]
+            [Some(towards(peer.mac)), spec.broadcasts.then(|| towards(everybody)), Some(on_bridge)].into_iter().flatten()
         })
         .collect()
+}
+
+/// What the bridge answers in the place of guests on other hosts. Link-local addresses are those that follow from the MAC.
+fn neighbours_of(spec: &NetworkSpec) -> BTreeSet<Neighbour> {
+    if spec.broadcasts {
+        return BTreeSet::new();
+    }
+    let of = |peer: &Peer| {
+        let link_local = IpAddr::V6(peer.mac.link_local());
+        let addresses: Vec<_> = peer.addresses.iter().copied().chain([link_local]).collect();
+        addresses.into_iter().map(|address| Neighbour { address, mac: peer.mac }).collect::<Vec<_>>()
+    };
+    spec.peers.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]
@@ -109,16 +124,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_become_forwarding_entries_and_a_flood_list() {
-        let spec: NetworkSpec = serde_json::from_str(
+    fn peers_become_forwarding_entries_and_neighbours_or_a_flood_list() {
+        let mut spec: NetworkSpec = serde_json::from_str(
             r#"{"id":"n","vni":7,"peers":[
-                {"mac":"fa:16:3e:00:00:01","vtep":"192.0.2.1"},
+                {"mac":"fa:16:3e:00:00:01","vtep":"192.0.2.1","addresses":["10.0.0.1"]},
                 {"mac":"fa:16:3e:00:00:02","vtep":"192.0.2.1"},
                 {"mac":"fa:16:3e:00:00:03","vtep":"192.0.2.2"}]}"#,
         )
         .unwrap();
-        let fdb = fdb_of(&spec);
-        let flood = fdb.iter().filter(|e| e.mac == Mac([0; 6])).count();
-        assert_eq!((fdb.len(), flood), (8, 2));
+        let counts = |spec: &NetworkSpec| {
+            let fdb = fdb_of(spec);
+            (fdb.len(), fdb.iter().filter(|e| e.mac == Mac([0; 6])).count(), neighbours_of(spec).len())
+        };
+        assert_eq!(counts(&spec), (6, 0, 4));
+        spec.broadcasts = true;
+        assert_eq!(counts(&spec), (8, 2, 0));
     }
 }

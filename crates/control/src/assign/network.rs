@@ -57,7 +57,13 @@ pub fn network(view: &View, host: &HostId, network: &Network) -> Option<net::Net
             hosts: names(view, &ports),
         },
         peers: if vni.is_some() { ports.iter().filter_map(|port| peer(view, host, port)).collect() } else { Vec::new() },
+        broadcasts: ports.iter().any(|port| uses_other_addresses(port)),
     })
+}
+
+/// May the device of a port use addresses that the port does not name?
+fn uses_other_addresses(port: &Port) -> bool {
+    !port.is_service() && (!port.port_security || !port.allowed_address_pairs.is_empty())
 }
 
 fn subnet(subnet: &Subnet) -> net::SubnetSpec {

@@ -142,12 +142,20 @@ impl Links {
         self.add(message, &format!("make veth pair {name} to {}/{}", other.name(), peer.name)).await
     }
 
-    /// No learning on a bridge port: its addresses are told, not seen.
-    pub async fn set_learning(&self, index: u32, learning: bool) -> Result<()> {
-        let message = LinkBridgePort::new(index).learning(learning).build();
+    pub async fn set_port_flags(&self, index: u32, flags: PortFlags) -> Result<()> {
+        let message = LinkBridgePort::new(index).learning(flags.learning).neigh_suppress(flags.suppresses_neighbours).build();
         let result = self.handle.link().set_port(message).execute().await;
-        result.map_err(Error::netlink(self.on("set learning of bridge port")))
+        result.map_err(Error::netlink(self.on("set how a bridge port behaves")))
     }
+}
+
+/// How a port of a bridge behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct PortFlags {
+    /// Addresses are seen; otherwise they are told.
+    pub learning: bool,
+    /// Questions about addresses that the bridge's neighbour table knows are answered from it and do not go out here.
+    pub suppresses_neighbours: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

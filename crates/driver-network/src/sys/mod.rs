@@ -4,11 +4,13 @@ mod addresses;
 pub mod conntrack;
 mod fdb;
 mod links;
+mod neighbours;
 pub mod packet;
 mod routes;
 pub mod sysctl;
 pub mod tap;
 
 pub use fdb::FdbEntry;
-pub use links::{Link, Links, VethEnd, Vxlan};
+pub use links::{Link, Links, PortFlags, VethEnd, Vxlan};
+pub use neighbours::Neighbour;
 pub use routes::KernelRoute;

@@ -15,10 +15,14 @@ use unkai_model::network::Router;
 use unkai_model::{Error, Id};
 use unkai_store::{Changes, Store, View};
 
+use crate::availability::{failover, fence};
+use crate::placement::Order;
 use crate::{actions, assign, hosts, placement, reports, retire, router, shelve};
 
 /// Without any change everything is looked at this often, so that nothing depends on having been woken.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How often the silence of hosts is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 const PURGE_PERIOD: Duration = Duration::from_secs(60);
 
 /// The bytes of images, wherever they are kept.
@@ -89,6 +93,10 @@ impl Control for Controller {
         })
     }
 
+    fn lease(&self, host: HostId) -> BoxFuture<'_, Result<Duration, Error>> {
+        Box::pin(async move { fence::grant(&self.store, &host).await })
+    }
+
     fn open_image(&self, host: HostId, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
         Box::pin(async move {
             if !self.names_image(&host, &image) {
@@ -121,8 +129,9 @@ pub async fn run(store: Store, link: Arc<LinkServer>) {
 /// Places what waits for a place, and ends what waits for its end.
 async fn converge(store: Store) {
     let mut watch = store.watch();
+    let order = Arc::new(Order::default());
     loop {
-        if let Err(error) = step(&store).await {
+        if let Err(error) = step(&store, &order).await {
             tracing::warn!(%error, cause = ?std::error::Error::source(&error), "a control step failed; it is tried again");
             tokio::time::sleep(PERIOD).await;
         }
@@ -132,7 +141,7 @@ async fn converge(store: Store) {
     }
 }
 
-async fn step(store: &Store) -> Result<(), Error> {
+async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
     let view = store.view();
     let routers: Vec<Id<Router>> = router::waiting(&view);
     if !routers.is_empty() {
@@ -140,7 +149,13 @@ async fn step(store: &Store) -> Result<(), Error> {
     }
     let servers: Vec<Id<Server>> = placement::waiting(&view);
     if !servers.is_empty() {
-        store.transact(move |tx| placement::place(tx, &servers)).await?;
+        let order = order.clone();
+        store.transact(move |tx| placement::place(tx, &order, &servers)).await?;
+    }
+    let fenced = failover::waiting(&view);
+    if !fenced.is_empty() {
+        let order = order.clone();
+        store.transact(move |tx| failover::act(tx, &order, &fenced)).await?;
     }
     let finished = retire::unconfirmed(&view);
     if !finished.is_empty() {
@@ -173,7 +188,8 @@ const ATTENTIVE: Duration = Duration::from_secs(2);
 
 async fn watch_hosts(store: Store, link: Arc<LinkServer>) {
     let (mut hosts, mut controllers, mut age) = (hosts::Ears::default(), hosts::Ears::default(), Duration::ZERO);
-    let mut tick = tokio::time::interval(PERIOD);
+    let mut known = fence::Known::default();
+    let mut tick = tokio::time::interval(LOOK);
     let mut looked = Instant::now();
     loop {
         tick.tick().await;
@@ -191,11 +207,17 @@ async fn watch_hosts(store: Store, link: Arc<LinkServer>) {
         controllers.listen(leases, passed, ATTENTIVE);
         hosts.listen(link.heard().into_iter().map(|(host, words)| (host.to_string(), words)), passed, ATTENTIVE);
         let listening = hosts::Listening { process: link.process(), hosts: &hosts, controllers: &controllers, age };
-        let verdicts = hosts::changed(&store.view(), &listening);
-        if verdicts.is_empty() {
+        let view = store.view();
+        let verdicts = hosts::changed(&view, &listening);
+        let fences = fence::plan(&view, |host| listening.silence(host), &known.look(&view, Instant::now()), store.now());
+        if verdicts.is_empty() && fences.is_empty() {
             continue;
         }
-        if let Err(error) = store.transact(move |tx| hosts::set(tx, &verdicts)).await {
+        let written = store.transact(move |tx| {
+            hosts::set(tx, &verdicts)?;
+            fence::act(tx, &fences)
+        });
+        if let Err(error) = written.await {
             tracing::warn!(%error, "the state of hosts was not written");
         }
     }

@@ -65,6 +65,8 @@ fn enter(tx: &mut Tx, id: &HostId, name: &str) -> Result<(), Error> {
         number,
         disabled: None,
         forced_down: false,
+        fence: None,
+        fences: 0,
         tags: Default::default(),
         capacity: BTreeMap::new(),
         status: HostStatus::default(),
@@ -231,26 +233,26 @@ pub fn changed(view: &View, listening: &Listening<'_>) -> Vec<Verdict> {
     view.all::<Host>().filter_map(|host| verdict(&host)).collect()
 }
 
-/// None when it is not for this controller to say.
-fn judge(host: &Host, listening: &Listening<'_>) -> Option<Reachability> {
-    let silence = match host.status.heard_by.as_deref() {
-        // Admitted, and never connected.
-        None if host.status.session == 0 => return None,
-        Some(process) if process == listening.process => listening.hosts.silence(host.meta.id.as_str())?,
-        other => {
-            let silence = other.and_then(|process| listening.controllers.silence(process)).unwrap_or(listening.age);
-            // Its own controller lives, or may live.
-            if silence < SUSPECT {
-                return None;
-            }
-            silence
+impl Listening<'_> {
+    /// How long a host is known to have been silent. None: it is not for this controller to say.
+    pub fn silence(&self, host: &Host) -> Option<Duration> {
+        match host.status.heard_by.as_deref() {
+            // Admitted, and never connected.
+            None if host.status.session == 0 => None,
+            Some(process) if process == self.process => self.hosts.silence(host.meta.id.as_str()),
+            // The controller that hears it knows better, as long as it lives.
+            other => Some(other.and_then(|process| self.controllers.silence(process)).unwrap_or(self.age)),
         }
-    };
-    Some(match silence {
-        silence if silence < SUSPECT => Reachability::Up,
-        silence if silence < LOST => Reachability::Suspect,
-        _ => Reachability::Lost,
-    })
+    }
+}
+
+fn judge(host: &Host, listening: &Listening<'_>) -> Option<Reachability> {
+    let silence = listening.silence(host)?;
+    match silence {
+        silence if silence < SUSPECT => (host.status.heard_by.as_deref() == Some(listening.process)).then_some(Reachability::Up),
+        silence if silence < LOST => Some(Reachability::Suspect),
+        _ => Some(Reachability::Lost),
+    }
 }
 
 pub fn set(tx: &mut Tx, verdicts: &[Verdict]) -> Result<(), Error> {
@@ -278,7 +280,17 @@ mod tests {
     fn host(heard_by: &str) -> Host {
         let status = HostStatus { heard_by: Some(heard_by.into()), session: 1, reachability: Reachability::Up, ..Default::default() };
         let (number, meta) = (1, Meta::new("h"));
-        Host { meta, number, disabled: None, forced_down: false, tags: Default::default(), capacity: BTreeMap::new(), status }
+        Host {
+            meta,
+            number,
+            disabled: None,
+            forced_down: false,
+            fence: None,
+            fences: 0,
+            tags: Default::default(),
+            capacity: BTreeMap::new(),
+            status,
+        }
     }
 
     /// Looks once a second; the number of `who` grows while `alive`.

@@ -5,6 +5,7 @@
 
 mod actions;
 pub mod assign;
+pub mod availability;
 mod controller;
 pub mod hosts;
 pub mod placement;

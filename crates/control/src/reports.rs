@@ -8,6 +8,7 @@ use unkai_model::network::{Port, Router};
 use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
+use crate::availability::failover;
 use crate::{actions, hosts, retire};
 
 pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
@@ -22,7 +23,7 @@ pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
             }
             Up::SnapshotFailed { image, reason } => snapshot_failed(tx, host, image, reason)?,
             Up::Inventory(inventory) => hosts::inventory(tx, host, inventory)?,
-            Up::Hello(_) | Up::Beat => {}
+            Up::Hello(_) | Up::Renew(_) => {}
         }
     }
     Ok(())
@@ -40,6 +41,7 @@ fn server(tx: &mut Tx, host: &HostId, report: &ServerReport) -> Result<(), Error
         Ok::<_, Error>(())
     })?;
     actions::after_report(tx, &server)?;
+    failover::after_report(tx, &server)?;
     retire::after_report(tx, &server)
 }
 
@@ -50,7 +52,13 @@ pub(crate) fn observe(server: &mut Server, report: &ServerReport, now: Timestamp
         status.observed.since = Some(now);
     }
     let since = status.observed.since;
-    status.observed = Observed { generation: report.generation, phase: report.phase.clone(), since, incarnation: report.incarnation };
+    status.observed = Observed {
+        generation: report.generation,
+        phase: report.phase.clone(),
+        since,
+        incarnation: report.incarnation,
+        leased: report.leased,
+    };
     merge(&mut status.timeline, &report.timeline);
     match &report.phase {
         Phase::Failed(reason) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unkai_model::compute::{Outcome, Phase, Run, Server, ServerAction};
+use unkai_model::compute::{Host, Outcome, Phase, Run, Server, ServerAction};
 use unkai_model::network::{FloatingIp, Port};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
@@ -75,10 +75,12 @@ fn release_ports(tx: &mut Tx, server: &Server) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletions that no host needs to confirm.
+/// Deletions that no host needs to confirm: it has none, or is fenced and will drop what it still has when it comes back.
 pub fn unconfirmed(view: &View) -> Vec<Id<Server>> {
-    let unplaced = view.by_index::<Server>("unplaced", "yes").filter(|server| server.spec.run == Run::Deleted);
-    unplaced.map(|server| server.meta.id.clone()).collect()
+    let unplaced = view.by_index::<Server>("unplaced", "yes");
+    let fenced = view.by_index::<Host>("fenced", "yes").filter(|host| host.is_fenced());
+    let on_fenced = fenced.flat_map(|host| view.by_index::<Server>("host", host.meta.id.as_str()).collect::<Vec<_>>());
+    unplaced.chain(on_fenced).filter(|server| server.spec.run == Run::Deleted).map(|server| server.meta.id.clone()).collect()
 }
 
 /// Deleted servers whose time is over. Looks at every server: not for every change.
@@ -89,7 +91,9 @@ pub fn over(view: &View, now: jiff::Timestamp) -> Vec<Id<Server>> {
 
 pub fn finish_all(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
     for id in servers {
-        if tx.get(id).is_some_and(|server| server.is_live() && server.status.host.is_none()) {
+        let Some(server) = tx.get(id).filter(|server| server.is_live() && server.spec.run == Run::Deleted) else { continue };
+        let host = server.status.host.as_ref().and_then(|host| tx.get(host));
+        if host.is_none_or(|host| host.is_fenced()) {
             finish(tx, id)?;
         }
     }

@@ -45,6 +45,7 @@ pub use iso9660::DiscFile;
 pub use layout::ServerDir;
 pub use ledger::{Desired, Ledger, ProcessId};
 pub use machine::{Accel, detect as detect_accelerator};
+pub use process::kill_all;
 pub use qemu::{Config, Found, FoundState, Qemu, Tap};
 pub use spec::{Boot, Bus, Disk, Firmware, Format, LaunchSpec, Nic, NicModel, Source};
 pub use vm::diagnostics::{Diagnostics, DiskCounters, NicFact, VcpuTime};

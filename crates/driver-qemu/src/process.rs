@@ -129,22 +129,30 @@ impl Process {
     }
 
     pub fn kill(&self) {
-        // SAFETY: a valid pidfd; no pointers.
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGKILL, 0, 0) };
-        if result != 0 {
-            tracing::debug!(error = %io::Error::last_os_error(), pid = self.id.pid, "kill");
-        }
+        signal(self.pidfd.get_ref());
     }
 }
 
-fn pidfd(pid: i32) -> Result<AsyncFd<OwnedFd>> {
+fn signal(pidfd: &OwnedFd) {
+    // SAFETY: a valid pidfd; no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, 0, 0) };
+    if result != 0 {
+        tracing::debug!(error = %io::Error::last_os_error(), "kill");
+    }
+}
+
+fn open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers; the result is checked.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
         return Err(Error::system("open a process by its number")(io::Error::last_os_error()));
     }
     // SAFETY: just made, and nobody else's. The kernel sets close-on-exec on it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+fn pidfd(pid: i32) -> Result<AsyncFd<OwnedFd>> {
+    let fd = open(pid)?;
     // SAFETY: an OwnedFd stays the same open descriptor for as long as it is owned, here by the AsyncFd.
     let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
     registered.map_err(|e| Error::system("watch a process")(e.into_parts().1))
@@ -193,6 +201,18 @@ pub fn scan(dir: &Path) -> Vec<(Uuid, ProcessId)> {
             Some((server, ProcessId { pid, started: started(pid)? }))
         })
         .collect()
+}
+
+/// Kills the QEMU processes under `dir` of the servers that `which` names, without anything else of this crate: for one who must be able
+/// to when all else fails. How many there were.
+pub fn kill_all(dir: &Path, which: impl Fn(Uuid) -> bool) -> usize {
+    let meant = scan(dir).into_iter().filter(|(server, _)| which(*server));
+    meant.filter(|(server, id)| kill(*id, *server).is_some()).count()
+}
+
+fn kill(id: ProcessId, server: Uuid) -> Option<()> {
+    let pidfd = open(id.pid).ok()?;
+    is_server(id, server).then(|| signal(&pidfd))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The agent as a whole: opens what an earlier one left, follows a controller, hands items to workers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::Sender;
+use tokio_util::task::AbortOnDropHandle;
 use unkai_driver_network::{Driver, MetadataConnection, Services};
 use unkai_driver_qemu::{Accel, Config as QemuConfig, FoundState, Qemu};
 use unkai_link::client::{Link, Session};
@@ -17,8 +19,9 @@ use unkai_link::report::{Inventory, Up};
 use unkai_model::{Error, Id};
 
 use crate::desired::Desired;
-use crate::dial::Dial;
+use crate::dial::{Dial, Membership};
 use crate::images::Images;
+use crate::lease::{self, Lease, Moment};
 use crate::ledger::Ledger;
 use crate::server::Servers;
 use crate::worker::{Progress, Work, Workers};
@@ -26,6 +29,7 @@ use crate::{inventory, metadata, network, snapshot, tunnel, unmanaged};
 
 /// User and group ids that servers run as.
 const USERS: std::ops::Range<u32> = 200_000..210_000;
+/// How often the lease is renewed at least; a short one is renewed more often.
 const BEAT: Duration = Duration::from_secs(2);
 /// After every known controller has been tried once.
 const REDIAL: Duration = Duration::from_millis(500);
@@ -44,6 +48,8 @@ pub struct AgentConfig {
     pub netns: Option<String>,
     pub underlay: Option<std::net::IpAddr>,
     pub externals: Vec<External>,
+    /// The program that guards the lease when it is called with `agent-guard DIR`.
+    pub guard: PathBuf,
 }
 
 /// A way out of the cloud on this host.
@@ -95,6 +101,7 @@ pub async fn stop_everything(dir: &Path) -> Result<usize, Error> {
         let driver = Driver::open(facts.config(), Arc::new(NoServices)).await.map_err(network::failed("opening the network driver"))?;
         driver.remove_all().await.map_err(network::failed("removing the data plane"))?;
     }
+    lease::end_guard(dir)?;
     Ok(results.len())
 }
 
@@ -147,6 +154,50 @@ fn prefix(dir: &Path) -> Result<String, Error> {
     Ok(digits.take(4).fold("u".to_owned(), |prefix, digit| prefix + &digit.to_string()))
 }
 
+fn ended() -> Error {
+    Error::unavailable("the session has ended")
+}
+
+async fn renew(membership: Arc<dyn Membership>, link: Link) {
+    let renewed = tokio::time::timeout(SILENCE, membership.renew(link)).await;
+    if let Err(error) = renewed.unwrap_or_else(|_| Err(Error::unavailable("the controller does not answer"))) {
+        tracing::warn!(%error, "this host's certificate was not renewed; it is tried again");
+    }
+}
+
+/// Renewals of the lease that were asked for in one session.
+struct Asked {
+    last: u64,
+    at: BTreeMap<u64, Moment>,
+    /// Until the next one.
+    pause: Duration,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Asked { last: 0, at: BTreeMap::new(), pause: BEAT }
+    }
+}
+
+impl Asked {
+    /// The number to ask with, now.
+    fn note(&mut self) -> Result<u64, Error> {
+        self.last += 1;
+        self.at.insert(self.last, Moment::now()?);
+        Ok(self.last)
+    }
+
+    /// When that was asked, unless a later one has been answered. Four renewals fit into a lease.
+    fn answered(&mut self, number: u64, millis: u64) -> Option<Moment> {
+        let at = self.at.get(&number).copied()?;
+        self.at.retain(|known, _| *known > number);
+        if millis > 0 {
+            self.pause = BEAT.min(Duration::from_millis(millis) / 4);
+        }
+        Some(at)
+    }
+}
+
 struct NoServices;
 impl Services for NoServices {
     fn metadata(&self, _: MetadataConnection) {}
@@ -169,7 +220,9 @@ impl Agent {
                 .map_err(network::failed(format!("external network {}", external.physical)))?;
         }
         let images = Images::open(dir.join("images"))?;
-        let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), Ledger::open(dir.join("notes"))?);
+        let lease = Lease::open(&dir, config.guard)?;
+        lease.keep_guard().await?;
+        let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), lease, Ledger::open(dir.join("notes"))?);
         let physical = config.externals.into_iter().map(|external| external.physical).collect();
         let qemu_version = inventory::qemu_version().await;
         Ok(Agent { host, name: config.name, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
@@ -231,49 +284,52 @@ impl Agent {
         let begun = tokio::time::timeout(SILENCE, link.session(inventory.clone())).await;
         let session = begun.unwrap_or_else(|_| Err(Error::unavailable(format!("{controller} does not begin a session"))));
         let session = session.inspect_err(|_| dial.turn())?;
-        if let Err(error) = self.follow(dial, workers, link, session, controller, inventory).await {
+        let look = self.say_changes(session.up.clone(), controller, inventory);
+        let ended = tokio::select! {
+            ended = self.follow(dial, workers, link, session, controller) => ended,
+            ended = look => ended,
+        };
+        if let Err(error) = ended {
             tracing::info!(%error, %controller, "a session ended");
         }
         Ok(())
     }
 
-    async fn follow(
-        &self,
-        dial: &Dial,
-        workers: &Workers,
-        link: Link,
-        mut session: Session,
-        controller: SocketAddr,
-        mut said: Inventory,
-    ) -> Result<(), Error> {
+    /// Looks at the machine, and says when it is not what was said last.
+    async fn say_changes(&self, up: Sender<Up>, controller: SocketAddr, mut said: Inventory) -> Result<(), Error> {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let now = self.inventory(controller).await;
+            if now != said {
+                up.send(Up::Inventory(Box::new(now.clone()))).await.map_err(|_| ended())?;
+                said = now;
+            }
+        }
+    }
+
+    async fn follow(&self, dial: &Dial, workers: &Workers, link: Link, mut session: Session, controller: SocketAddr) -> Result<(), Error> {
         self.servers.connected(Some((link.clone(), session.up.clone())));
         tracing::info!(host = %self.host, %controller, "connected");
         self.desired.keys().iter().for_each(|key| workers.wake(key));
         let mut offered = BTreeSet::new();
         let mut synced = false;
-        let mut beat = tokio::time::interval(BEAT);
-        let mut look = tokio::time::interval(LOOK);
-        let mut heard = tokio::time::Instant::now();
-        let ended = || Error::unavailable("the session has ended");
+        let (mut beat, mut asked) = (tokio::time::Instant::now(), Asked::default());
+        let mut heard = beat;
+        let mut renewal: Option<AbortOnDropHandle<()>> = None;
         loop {
             let down = tokio::select! {
                 down = session.next() => down.map_err(|e| Error::caused("reading from the controller", e))?,
-                _ = beat.tick() => {
+                () = tokio::time::sleep_until(beat) => {
                     if heard.elapsed() > SILENCE {
                         return Err(Error::unavailable("the controller is silent"));
                     }
-                    session.up.send(Up::Beat).await.map_err(|_| ended())?;
-                    if dial.membership.is_due() {
-                        self.renew(dial, &link).await;
+                    session.up.send(Up::Renew(asked.note()?)).await.map_err(|_| ended())?;
+                    beat += asked.pause;
+                    if dial.membership.is_due() && renewal.as_ref().is_none_or(|task| task.is_finished()) {
+                        renewal = Some(AbortOnDropHandle::new(tokio::spawn(renew(dial.membership.clone(), link.clone()))));
                     }
-                    continue;
-                }
-                _ = look.tick() => {
-                    let now = self.inventory(controller).await;
-                    if now != said {
-                        session.up.send(Up::Inventory(Box::new(now.clone()))).await.map_err(|_| ended())?;
-                        said = now;
-                    }
+                    self.servers.lease.keep_guard().await?;
                     continue;
                 }
             };
@@ -292,6 +348,16 @@ impl Agent {
                 Some(Down::Synced) => {
                     synced = true;
                     self.forget_others(&offered, workers)?;
+                    self.servers.synced();
+                    self.wake_leased(workers);
+                }
+                Some(Down::Lease { number, millis }) => {
+                    let Some(at) = asked.answered(number, millis) else { continue };
+                    let held = self.servers.lease.holds();
+                    self.servers.lease.renew(at, Duration::from_millis(millis))?;
+                    if !held {
+                        self.wake_leased(workers);
+                    }
                 }
                 Some(Down::Tunnel { id, target }) => {
                     tokio::spawn(tunnel::serve(self.servers.clone(), link.clone(), id, target));
@@ -302,11 +368,10 @@ impl Agent {
         }
     }
 
-    async fn renew(&self, dial: &Dial, link: &Link) {
-        let renewed = tokio::time::timeout(SILENCE, dial.membership.renew(link.clone())).await;
-        if let Err(error) = renewed.unwrap_or_else(|_| Err(Error::unavailable("the controller does not answer"))) {
-            tracing::warn!(%error, "this host's certificate was not renewed; it is tried again");
-        }
+    /// There is a lease: what could not be started without one can.
+    fn wake_leased(&self, workers: &Workers) {
+        let keys = self.desired.keys().into_iter().filter(|key| key.kind == ItemKind::Server);
+        keys.filter(|key| self.desired.server(&key.id).is_some_and(|item| item.leased)).for_each(|key| workers.wake(&key));
     }
 
     fn forget(&self, key: &ItemKey, workers: &Workers) -> Result<(), Error> {

@@ -151,6 +151,8 @@ mod tests {
         let (key, _) = enrolment::request().unwrap();
         let mut wish = leaf("somebody else", ExtendedKeyUsagePurpose::ServerAuth, LEAF_LIFE);
         wish.subject_alt_names.push(SanType::DnsName(tls::CONTROLLER_NAME.try_into().unwrap()));
+        // What a request cannot say.
+        wish.use_authority_key_identifier_extension = false;
         let request = wish.serialize_request(&KeyPair::from_pem(&key).unwrap()).unwrap().pem().unwrap();
         let signed = authority.sign_host(&request, "h1", 3, LEAF_LIFE).unwrap();
         let identity = enrolment::identity(&signed, &key).unwrap();

@@ -25,6 +25,12 @@ pub enum Down {
     Ping,
     /// Where the cloud's controllers answer, now.
     Controllers(Vec<String>),
+    /// The answer to [`crate::report::Up::Renew`]: servers with `leased` may run for `millis` from the moment that renewal was sent.
+    /// 0: they may not run; the cloud may be about to start them elsewhere.
+    Lease {
+        number: u64,
+        millis: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +117,9 @@ pub struct ServerItem {
     /// Ids of port items, in the order of the guest's devices.
     pub ports: Vec<String>,
     pub rescue: Option<RescueItem>,
+    /// It may run only while this host holds a lease: the cloud starts it elsewhere when the host is lost.
+    #[serde(default)]
+    pub leased: bool,
     pub guest: GuestData,
 }
 

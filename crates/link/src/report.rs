@@ -24,8 +24,8 @@ pub enum Up {
         image: Id<Image>,
         reason: String,
     },
-    /// Still here; nothing else to say.
-    Beat,
+    /// Still here, and asks for the lease to be renewed; numbers grow within a session.
+    Renew(u64),
 }
 
 /// What the machine is and has.
@@ -60,6 +60,9 @@ pub struct ServerReport {
     pub generation: u64,
     pub phase: Phase,
     pub incarnation: u64,
+    /// It is run under a lease; true only when this survives the agent.
+    #[serde(default)]
+    pub leased: bool,
     #[serde(default)]
     pub timeline: Timeline,
 }

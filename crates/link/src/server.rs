@@ -67,6 +67,8 @@ pub trait Control: Send + Sync + 'static {
     fn enrol(&self, enrol: Enrol) -> BoxFuture<'_, Result<(HostId, u64), Error>>;
     fn open_image(&self, host: HostId, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>>;
     fn take_image(&self, host: HostId, image: Id<Image>, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>>;
+    /// How long, from before this call, the host may go on running what needs a lease. An error grants nothing.
+    fn lease(&self, host: HostId) -> BoxFuture<'_, Result<Duration, Error>>;
 }
 
 /// Reaches the controller at an address, as a controller.
@@ -464,10 +466,22 @@ impl Follower {
 
     async fn take(&self, reports: &mpsc::Sender<Up>, report: Up) -> Result<(), Error> {
         self.server.mark_heard(&self.host);
-        if report == Up::Beat {
+        if let Up::Renew(number) = report {
+            self.renew(number);
             return Ok(());
         }
         reports.send(report).await.map_err(|_| Error::internal("the task that takes reports ended"))
+    }
+
+    /// Apart from the session: a store that cannot be reached delays leases only.
+    fn renew(&self, number: u64) {
+        let (server, host, down) = (self.server.clone(), self.host.clone(), self.down.clone());
+        tokio::spawn(async move {
+            match server.control.lease(host.clone()).await {
+                Ok(lease) => drop(down.send(Down::Lease { number, millis: lease.as_millis() as u64 }).await),
+                Err(error) => tracing::warn!(%host, %error, "a lease was not renewed"),
+            }
+        });
     }
 
     async fn send_changed(&mut self, view: &View) -> Result<(), Error> {

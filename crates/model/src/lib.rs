@@ -11,6 +11,7 @@ pub mod image;
 mod kind;
 pub mod network;
 pub mod quota;
+pub mod settings;
 
 pub use error::Error;
 pub use id::Id;
@@ -55,6 +56,7 @@ macro_rules! for_each_kind {
             $crate::network::SubnetPool,
             $crate::compute::Aggregate,
             $crate::compute::ConsoleToken,
+            $crate::compute::Failover,
             $crate::compute::Flavor,
             $crate::compute::Host,
             $crate::compute::HostToken,
@@ -64,6 +66,7 @@ macro_rules! for_each_kind {
             $crate::compute::ServerGroup,
             $crate::controller::CloudAuthority,
             $crate::controller::Controller,
+            $crate::settings::Settings,
             $crate::quota::Quota,
         }
     };

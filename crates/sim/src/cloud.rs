@@ -1,8 +1,9 @@
 //! A whole cloud in one process: a store, a controller and its loops, and hosts on wires that can be cut.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use unkai_control::{Controller, Images};
 use unkai_link::item::HostId;
@@ -13,6 +14,7 @@ use unkai_model::{Error, Id, Meta};
 use unkai_store::{Store, Tx};
 
 use crate::host::{self, Agent, Machine};
+use crate::wire;
 
 /// There are no images: simulated servers have no disks.
 struct NoImages;
@@ -35,6 +37,12 @@ impl Task {
     }
 }
 
+impl Task {
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
@@ -45,6 +53,7 @@ impl Drop for Task {
 pub struct ControllerProcess {
     pub link: Arc<LinkServer>,
     _loops: Task,
+    connections: Mutex<Vec<Task>>,
 }
 
 impl ControllerProcess {
@@ -52,15 +61,23 @@ impl ControllerProcess {
         let control = Controller::new(store.clone(), Arc::new(NoImages));
         let link = LinkServer::new(store.clone(), control);
         let loops = Task::spawn(unkai_control::run(store.clone(), link.clone()));
-        ControllerProcess { link, _loops: loops }
+        ControllerProcess { link, _loops: loops, connections: Mutex::default() }
+    }
+
+    /// Serves a host's connection for as long as the process lives.
+    pub fn serve(&self, stream: DuplexStream, host: &HostId) {
+        let task = Task::spawn(self.link.clone().serve(stream, host.clone()));
+        let mut connections = self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        connections.retain(|task| !task.is_over());
+        connections.push(task);
     }
 }
 
-/// Starts a machine's agent towards this controller.
+/// Starts a machine's agent towards this controller, over a wire of its own.
 pub fn attach(controller: &ControllerProcess, machine: &Machine, pace: Duration) -> Task {
     let agent = Agent { machine: machine.clone(), inventory: host::inventory(machine.host.as_str()), pace };
     let (link, host) = (controller.link.clone(), machine.host.clone());
-    Task::spawn(agent.run(move || std::future::ready(Ok(host::connect(&link, &host)))))
+    Task::spawn(agent.run(move || std::future::ready(Ok(wire::connect(&link, &host)))))
 }
 
 pub fn machine(number: usize) -> Machine {
@@ -69,7 +86,7 @@ pub fn machine(number: usize) -> Machine {
 
 /// Asks for a server, as a dialect does.
 pub fn create_server(tx: &mut Tx, name: &str) -> Result<Id<Server>, Error> {
-    let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..FlavorCopy::default() };
+    let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, ..FlavorCopy::default() };
     let mut server = Server { meta: Meta::new(tx.new_id()).named(name), spec: spec(flavor, name), status: ServerStatus::default() };
     server.ask(Verb::Create, VmState::Building);
     tx.insert(server).map(|server| server.meta.id.clone())
@@ -107,6 +124,8 @@ fn spec(flavor: FlavorCopy, name: &str) -> ServerSpec {
         lock: None,
         wish: PlacementWish::default(),
         availability: Default::default(),
+        availability_since: 0,
+        priority: 0,
         hard_reboots: 0,
         soft_reboots: 0,
         incarnation: 0,

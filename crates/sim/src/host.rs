@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use unkai_link::client::Link;
 use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, ServerItem};
 use unkai_link::report::{Inventory, PortReport, ServerReport, Up};
-use unkai_link::server::LinkServer;
 use unkai_model::compute::{Phase, Run, Server, StopReason, Timeline};
 use unkai_model::{Error, Id};
 
 const BEAT: Duration = Duration::from_secs(2);
 const REDIAL: Duration = Duration::from_millis(500);
-/// Bytes on their way between agent and controller.
-const WIRE: usize = 256 << 10;
 
 /// A server on a machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +23,7 @@ pub struct Instance {
     pub generation: u64,
     pub incarnation: u64,
     pub phase: Phase,
-    ports: Vec<String>,
+    pub leased: bool,
 }
 
 impl Instance {
@@ -40,28 +37,75 @@ impl Instance {
 #[derive(Clone)]
 pub struct Machine {
     pub host: HostId,
-    servers: Arc<Mutex<BTreeMap<Id<Server>, Instance>>>,
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+    /// How fast its clock goes: 0.995 is five seconds late after 1,000.
+    pace: f64,
+}
+
+#[derive(Default)]
+struct State {
+    servers: BTreeMap<Id<Server>, Instance>,
+    /// What needs a lease may run until then.
+    lease: Option<Instant>,
+}
+
+impl State {
+    fn holds_lease(&self) -> bool {
+        self.lease.is_some_and(|end| Instant::now() < end)
+    }
+}
+
+fn off() -> Phase {
+    Phase::Stopped(StopReason::Killed("the machine went off".into()))
 }
 
 impl Machine {
     pub fn new(host: HostId) -> Self {
-        Machine { host, servers: Arc::default() }
+        Self::with_clock(host, 1.0)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Id<Server>, Instance>> {
-        self.servers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub fn with_clock(host: HostId, pace: f64) -> Self {
+        Machine { host, state: Arc::default(), changed: Arc::default(), pace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The servers that exist here.
     pub fn servers(&self) -> BTreeMap<Id<Server>, Instance> {
-        self.lock().clone()
+        self.lock().servers.clone()
     }
 
     /// The power goes: nothing runs any more, disks stay.
     pub fn power_off(&self) {
-        for instance in self.lock().values_mut() {
-            instance.phase = Phase::Stopped(StopReason::Killed("the machine went off".into()));
+        let mut state = self.lock();
+        state.lease = None;
+        state.servers.values_mut().for_each(|instance| instance.phase = off());
+    }
+
+    /// As long as the machine is on: ends what needs a lease when there is none, whether or not an agent lives.
+    pub async fn guard(self) {
+        loop {
+            let lease = {
+                let mut state = self.lock();
+                if !state.holds_lease() {
+                    let mut running = state.servers.values_mut().filter(|instance| instance.leased && instance.is_running());
+                    running.by_ref().for_each(|instance| instance.phase = off());
+                }
+                state.lease.filter(|end| Instant::now() < *end)
+            };
+            match lease {
+                Some(end) => drop(tokio::time::timeout_at(end, self.changed.notified()).await),
+                None => self.changed.notified().await,
+            }
         }
+    }
+
+    fn renew(&self, asked: Instant, lease: Duration) {
+        self.lock().lease = Some(asked + lease.div_f64(self.pace));
+        self.changed.notify_one();
     }
 }
 
@@ -81,13 +125,6 @@ pub fn inventory(name: &str) -> Inventory {
     }
 }
 
-/// A connection to this controller, in memory.
-pub fn connect(link: &Arc<LinkServer>, host: &HostId) -> DuplexStream {
-    let (near, far) = tokio::io::duplex(WIRE);
-    tokio::spawn(link.clone().serve(far, host.clone()));
-    near
-}
-
 /// The agent of a machine.
 pub struct Agent {
     pub machine: Machine,
@@ -98,7 +135,11 @@ pub struct Agent {
 
 impl Agent {
     /// Connects, follows, and connects again when the connection is lost, until the future is dropped.
-    pub async fn run<F: Future<Output = Result<DuplexStream, Error>>>(self, dial: impl Fn() -> F) {
+    pub async fn run<F, S>(self, dial: impl Fn() -> F)
+    where
+        F: Future<Output = Result<S, Error>>,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         loop {
             let ended = match dial().await {
                 Ok(stream) => self.session(stream).await,
@@ -111,17 +152,24 @@ impl Agent {
         }
     }
 
-    async fn session(&self, stream: DuplexStream) -> Result<(), Error> {
+    async fn session(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(), Error> {
         let link = Link::connect(stream).await?;
         let mut session = link.session(self.inventory.clone()).await?;
-        let mut work =
-            Work { machine: &self.machine, pace: self.pace, up: session.up.clone(), offered: Some(Vec::new()), due: BTreeMap::new() };
+        let mut work = Work {
+            machine: &self.machine,
+            pace: self.pace,
+            up: session.up.clone(),
+            offered: Some(Vec::new()),
+            due: BTreeMap::new(),
+            leased: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        };
         let mut beat = tokio::time::interval(BEAT);
         loop {
             let next = work.due.keys().next().map(|(at, _)| *at);
             tokio::select! {
                 biased;
-                _ = beat.tick() => work.say(Up::Beat).await?,
+                _ = beat.tick() => work.ask_for_lease().await?,
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => work.finish().await?,
                 down = session.next() => match down.map_err(|e| Error::caused("reading from the controller", e))? {
                     Some(down) => work.take(down).await?,
@@ -141,11 +189,21 @@ struct Work<'a> {
     offered: Option<Vec<Id<Server>>>,
     /// Steps in progress, by the time they are done.
     due: BTreeMap<(Instant, Id<Server>), ServerItem>,
+    /// What needs a lease: it may have to start again whenever there is one.
+    leased: BTreeMap<Id<Server>, ServerItem>,
+    /// When each lease was asked for.
+    asked: BTreeMap<u64, Instant>,
 }
 
 impl Work<'_> {
     async fn say(&self, up: Up) -> Result<(), Error> {
         self.up.send(up).await.map_err(|_| Error::unavailable("the session has ended"))
+    }
+
+    async fn ask_for_lease(&mut self) -> Result<(), Error> {
+        let number = self.asked.keys().last().map_or(1, |last| last + 1);
+        self.asked.insert(number, Instant::now());
+        self.say(Up::Renew(number)).await
     }
 
     async fn take(&mut self, down: Down) -> Result<(), Error> {
@@ -160,53 +218,81 @@ impl Work<'_> {
             Down::Drop(ItemKey { kind: ItemKind::Server, id }) => self.forget(&Id::new(id)),
             Down::Synced => {
                 let offered = self.offered.take().unwrap_or_default();
-                let strangers: Vec<_> = self.machine.lock().keys().filter(|id| !offered.contains(id)).cloned().collect();
+                let strangers: Vec<_> = self.machine.lock().servers.keys().filter(|id| !offered.contains(id)).cloned().collect();
                 strangers.iter().for_each(|id| self.forget(id));
+                self.try_again();
+            }
+            Down::Lease { number, millis } => {
+                if let Some(asked) = self.asked.get(&number).copied() {
+                    self.machine.renew(asked, Duration::from_millis(millis));
+                    self.asked.retain(|older, _| *older >= number);
+                    self.try_again();
+                }
             }
             Down::Drop(_) | Down::Tunnel { .. } | Down::Controllers(_) | Down::Ping => {}
         }
         Ok(())
     }
 
+    /// There is a lease, or all is known: what is not as wanted begins again.
+    fn try_again(&mut self) {
+        let running: Vec<_> = self.machine.lock().servers.iter().filter(|(_, here)| here.is_running()).map(|(id, _)| id.clone()).collect();
+        let idle: Vec<_> = self.leased.values().filter(|item| item.run == Run::Running && !running.contains(&item.id)).cloned().collect();
+        for item in idle {
+            if !self.due.keys().any(|(_, id)| *id == item.id) {
+                self.begin(item);
+            }
+        }
+    }
+
     fn assign(&mut self, item: ServerItem) {
         if let Some(offered) = &mut self.offered {
             offered.push(item.id.clone());
         }
-        if self.machine.lock().get(&item.id).is_some_and(|here| here.generation > item.generation) {
+        if self.machine.lock().servers.get(&item.id).is_some_and(|here| here.generation > item.generation) {
             return;
         }
-        self.due.retain(|(_, id), _| *id != item.id);
+        if item.leased {
+            self.leased.insert(item.id.clone(), item.clone());
+        } else {
+            self.leased.remove(&item.id);
+        }
+        self.begin(item);
+    }
+
+    fn begin(&mut self, item: ServerItem) {
+        self.due.retain(|(_, due), _| *due != item.id);
         self.due.insert((Instant::now() + self.pace, item.id.clone()), item);
     }
 
     fn forget(&mut self, id: &Id<Server>) {
         self.due.retain(|(_, due), _| due != id);
-        self.machine.lock().remove(id);
+        self.leased.remove(id);
+        self.machine.lock().servers.remove(id);
     }
 
     /// The step that is due is done.
     async fn finish(&mut self) -> Result<(), Error> {
         let Some(((_, id), item)) = self.due.pop_first() else { return Ok(()) };
-        let phase = self.reach(&item);
+        let Some(phase) = self.reach(&item) else { return Ok(()) };
         if phase == Phase::Running {
             for port in &item.ports {
                 self.say(Up::Port(PortReport { port: Id::new(port.as_str()), up: true })).await?;
             }
         }
+        let (generation, incarnation, leased) = (item.generation, item.incarnation, item.leased);
         let timeline = Timeline::default();
-        self.say(Up::Server(ServerReport { server: id, generation: item.generation, phase, incarnation: item.incarnation, timeline })).await
+        self.say(Up::Server(ServerReport { server: id, generation, phase, incarnation, leased, timeline })).await
     }
 
-    /// Makes the machine as the item says.
-    fn reach(&self, item: &ServerItem) -> Phase {
-        let mut servers = self.machine.lock();
-        let before = servers.get(&item.id);
-        // A guest that went off by itself stays off until something new is asked.
-        let stays_off = before.is_some_and(|here| {
-            here.generation == item.generation && matches!(here.phase, Phase::Stopped(ref r) if *r != StopReason::Asked)
-        });
+    /// Makes the machine as the item says; none when it may not run here now.
+    fn reach(&self, item: &ServerItem) -> Option<Phase> {
+        let mut state = self.machine.lock();
+        let may_start = !item.leased || (self.offered.is_none() && state.holds_lease());
+        let here = state.servers.get(&item.id);
+        let runs = here.is_some_and(Instance::is_running);
         let phase = match item.run {
-            Run::Running if stays_off => before.map(|here| here.phase.clone()).unwrap_or_default(),
+            Run::Running if !runs && !may_start => return None,
             Run::Running => Phase::Running,
             Run::Paused => Phase::Paused,
             Run::Suspended => Phase::Suspended,
@@ -214,12 +300,12 @@ impl Work<'_> {
             Run::Offloaded | Run::Deleted => Phase::Gone,
         };
         if phase == Phase::Gone {
-            servers.remove(&item.id);
+            state.servers.remove(&item.id);
         } else {
             let instance =
-                Instance { generation: item.generation, incarnation: item.incarnation, phase: phase.clone(), ports: item.ports.clone() };
-            servers.insert(item.id.clone(), instance);
+                Instance { generation: item.generation, incarnation: item.incarnation, phase: phase.clone(), leased: item.leased };
+            state.servers.insert(item.id.clone(), instance);
         }
-        phase
+        Some(phase)
     }
 }

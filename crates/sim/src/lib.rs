@@ -6,3 +6,5 @@
 pub mod cloud;
 pub mod host;
 pub mod source;
+pub mod storm;
+pub mod wire;

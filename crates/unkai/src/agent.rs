@@ -1,6 +1,7 @@
 //! `unkai agent`: a host of a cloud whose controllers are elsewhere.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -27,11 +28,25 @@ pub fn run(args: AgentArgs) -> Result<()> {
     runtime.block_on(serve(state, args))
 }
 
+/// `unkai agent-guard`: a session of its own, so that what ends the agent does not end it.
+pub fn guard(dir: &Path) -> Result<()> {
+    // It fails only for the leader of a group, which has what it gives.
+    let _ = nix::unistd::setsid();
+    Ok(unkai_host::guard(dir)?)
+}
+
+/// This program, as a file to start.
+pub fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().context("finding this program")
+}
+
 async fn serve(state: StateDir, args: AgentArgs) -> Result<()> {
     Running::me()?.write(&state.pid())?;
     let member = Arc::new(member(&state, &args).await?);
     let externals = args.external.iter().map(|text| external(text)).collect::<Result<_>>()?;
-    let config = AgentConfig { dir: state.agent(), name: Some(member.name()), netns: args.netns, underlay: args.underlay, externals };
+    let guard = own_program()?;
+    let config =
+        AgentConfig { dir: state.agent(), name: Some(member.name()), netns: args.netns, underlay: args.underlay, externals, guard };
     let host = member.host();
     let agent = Agent::open(host.clone(), config).await?;
     println!("ready {host}");

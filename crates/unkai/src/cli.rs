@@ -27,6 +27,9 @@ enum Command {
     Controller(ControllerOnly),
     /// Start the agent of a host: it joins a cloud, and runs servers for it.
     Agent(AgentArgs),
+    /// End servers that must not run without a lease. Started by the agent.
+    #[command(hide = true)]
+    AgentGuard { dir: PathBuf },
     /// The hosts of the cloud.
     #[command(subcommand)]
     Host(HostCommand),
@@ -239,6 +242,7 @@ impl Cli {
             }
             Command::Controller(args) => up::run_controller(args),
             Command::Agent(args) => agent::run(args),
+            Command::AgentGuard { dir } => agent::guard(&dir),
             Command::Host(HostCommand::Token { ttl, uses, host, state }) => {
                 let host = host.map(|host| format!("&host={}", why::escaped(&host))).unwrap_or_default();
                 local::act(&state.dir, &format!("/host/token?seconds={}&uses={uses}{host}", ttl.as_secs()))

@@ -14,7 +14,7 @@ use unkai_model::identity::Project;
 use unkai_model::network::{Network, Segment, Standard, SubnetPool};
 use unkai_model::{Error, Meta};
 use unkai_network::{Refusal, verbs};
-use unkai_sim::host;
+use unkai_sim::{host, wire};
 use unkai_store::{Store, Tx};
 
 use crate::cli::UpArgs;
@@ -92,6 +92,7 @@ pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) 
             device: args.external_device.clone(),
             addresses: vec![host_address(&args.external)?],
         }],
+        guard: crate::agent::own_program()?,
     };
     let (own, name) = (host.clone(), unkai_host::machine_name());
     controller.store.transact(move |tx| unkai_control::hosts::own(tx, &own, &name)).await.context("entering this machine as a host")?;
@@ -108,7 +109,7 @@ pub fn start_simulated(controller: &Running, count: usize) {
         inventory.physical_networks.insert(EXTERNAL.into());
         let agent = host::Agent { machine: host::Machine::new(host.clone()), inventory, pace: Duration::ZERO };
         let link = controller.link.clone();
-        tokio::spawn(agent.run(move || std::future::ready(Ok(host::connect(&link, &host)))));
+        tokio::spawn(agent.run(move || std::future::ready(Ok(wire::connect(&link, &host)))));
     }
 }
 

@@ -39,6 +39,7 @@ pub fn server(view: &View, server: &Server) -> ServerItem {
             image: rescue.image.as_ref().and_then(|id| image_ref(view, id)),
             admin_password: rescue.admin_password.clone(),
         }),
+        leased: server.is_leased(),
         guest: guest(view, server),
     }
 }

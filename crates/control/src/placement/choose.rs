@@ -43,6 +43,13 @@ pub struct Want {
     pub aggregate_specs: BTreeMap<String, String>,
 }
 
+impl Want {
+    /// Which of the hosts that fit is best depends on more than their room.
+    pub fn compares_company(&self) -> bool {
+        matches!(self.group, Some(GroupPolicy::SoftAffinity | GroupPolicy::SoftAntiAffinity))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupPolicy {
     Affinity,
@@ -102,6 +109,11 @@ pub fn choose<'a>(want: &Want, hosts: &'a [Candidate]) -> Result<&'a Candidate, 
         }
     }
     best.ok_or_else(|| NoValidHost { hosts: hosts.len(), refused, help: help(want, hosts) })
+}
+
+/// Nothing refuses this host.
+pub fn fits(want: &Want, host: &Candidate) -> bool {
+    refuse(want, host).is_none()
 }
 
 /// The first filter that refuses this host, in words; none when it fits.

@@ -14,13 +14,34 @@ pub fn zone_of(view: &View, host: &Id<Host>) -> String {
     zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned())
 }
 
-/// Every host, as this server would meet it.
-pub fn candidates(view: &View, server: &Server) -> Vec<Candidate> {
-    let mut members: BTreeMap<Id<Host>, usize> = BTreeMap::new();
-    for host in group_hosts(view, server) {
-        *members.entry(host).or_default() += 1;
+/// What of a class is not given out on a host.
+pub fn free(view: &View, host: &Host, class: &'static str) -> i64 {
+    host.usable(class) - view.tally(class, host.meta.id.as_str())
+}
+
+/// Hosts as one server would meet them.
+pub struct Sight<'a> {
+    view: &'a View,
+    /// How many members of the server's group are where.
+    members: BTreeMap<Id<Host>, usize>,
+}
+
+impl<'a> Sight<'a> {
+    pub fn of(view: &'a View, server: &Server) -> Self {
+        let mut members = BTreeMap::new();
+        for host in group_hosts(view, server) {
+            *members.entry(host).or_default() += 1;
+        }
+        Sight { view, members }
     }
-    view.all::<Host>().map(|host| candidate(view, &host, members.get(&host.meta.id).copied().unwrap_or(0))).collect()
+
+    pub fn candidate(&self, host: &Host) -> Candidate {
+        candidate(self.view, host, self.members.get(&host.meta.id).copied().unwrap_or(0))
+    }
+
+    pub fn all(&self) -> Vec<Candidate> {
+        self.view.all::<Host>().map(|host| self.candidate(&host)).collect()
+    }
 }
 
 fn candidate(view: &View, host: &Host, group_members: usize) -> Candidate {
@@ -55,6 +76,9 @@ fn closed(host: &Host) -> Option<String> {
     }
     if host.forced_down {
         return Some("forced down".into());
+    }
+    if host.fence.is_some() {
+        return Some("fenced".into());
     }
     match host.status.reachability {
         Reachability::Up => None,

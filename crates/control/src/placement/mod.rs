@@ -1,23 +1,51 @@
 //! Which host a server goes to.
 //!
 //! [`gather`] reads hosts and wishes from a view, [`choose`] decides, [`place`] does both inside a transaction, so that the accounts it
-//! looks at are exact and the placement is charged in the same moment.
+//! looks at are exact and the placement is charged in the same moment. A [`Ranking`] says whom to ask first.
 
 mod choose;
 mod gather;
+mod ranking;
 
-use unkai_model::compute::{Fault, Outcome, Run, Server};
+use std::sync::{Mutex, MutexGuard};
+
+use unkai_model::compute::{Fault, Host, Outcome, Run, Server};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
 use crate::actions;
 
 pub use choose::{Candidate, GroupPolicy, NoValidHost, Want, choose};
-pub use gather::{candidates, want, zone_of};
+pub use gather::{Sight, free, want, zone_of};
+pub use ranking::Ranking;
 
 /// Why this server has no host, or which it would get, on this state. The same code that places.
 pub fn explain(view: &View, server: &Server) -> Result<String, NoValidHost> {
-    choose(&want(view, server), &candidates(view, server)).map(|host| host.name.clone())
+    choose(&want(view, server), &Sight::of(view, server).all()).map(|host| host.name.clone())
+}
+
+/// The host for a server, on this state.
+pub fn find(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
+    let (want, sight) = (want(view, server), Sight::of(view, server));
+    if !want.compares_company() {
+        let hosts = ranking.hosts().filter_map(|id| view.get(id));
+        if let Some(host) = hosts.into_iter().find(|host| choose::fits(&want, &sight.candidate(host))) {
+            return Ok(host.meta.id.clone());
+        }
+    }
+    let all = sight.all();
+    let best = choose(&want, &all)?;
+    Ok(best.id.clone().expect("a candidate from the view has its id"))
+}
+
+/// A ranking that transactions, which may run again, share.
+#[derive(Default)]
+pub struct Order(Mutex<Ranking>);
+
+impl Order {
+    pub fn lock(&self) -> MutexGuard<'_, Ranking> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// Servers that wait for a host.
@@ -32,28 +60,21 @@ fn needs_host(server: &Server) -> bool {
 }
 
 /// Places each of these servers that still waits, or writes down why it cannot be.
-pub fn place(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
+pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), Error> {
+    let mut ranking = order.lock();
+    ranking.refresh(&tx.view(), false);
     for id in servers {
         let view = tx.view();
         let Some(server) = view.get(id).filter(|server| needs_host(server)) else { continue };
-        let chosen = choose(&want(&view, &server), &candidates(&view, &server)).map(|host| host.id.clone());
-        let now = tx.now();
-        match chosen {
-            Ok(Some(host)) => {
+        match find(&view, &ranking, &server) {
+            Ok(host) => {
                 tracing::info!(server = %id, %host, "placed");
-                for port in &server.spec.ports {
-                    bind_port(tx, port, Some(&host))?;
-                }
-                tx.update(id, |server: &mut Server| {
-                    server.status.host = Some(host.clone());
-                    server.status.timeline.placed = Some(now);
-                    server.status.observed = Default::default();
-                    Ok::<_, Error>(())
-                })?;
+                assign(tx, id, &host)?;
+                ranking.update(&tx.view(), &host);
             }
-            Ok(None) => return Err(Error::internal("a candidate without an id was chosen")),
             Err(none) => {
                 tracing::info!(server = %id, reason = %none, "not placed");
+                let now = tx.now();
                 tx.update(id, |server: &mut Server| {
                     let message = none.to_string();
                     server.status.fault = Some(Fault { code: 500, message, details: String::new(), at: now });
@@ -62,6 +83,22 @@ pub fn place(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
                 actions::settle(tx, id, Some(server.meta.generation), &Outcome::Error(none.to_string()))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Gives a server to a host, which has not seen it yet.
+pub fn assign(tx: &mut Tx, id: &Id<Server>, host: &Id<Host>) -> Result<(), Error> {
+    let now = tx.now();
+    let server = tx.update(id, |server: &mut Server| {
+        server.status.host = Some(host.clone());
+        server.status.assigned = server.meta.generation;
+        server.status.timeline.placed = Some(now);
+        server.status.observed = Default::default();
+        Ok::<_, Error>(())
+    })?;
+    for port in &server.spec.ports {
+        bind_port(tx, port, Some(host))?;
     }
     Ok(())
 }

@@ -144,6 +144,7 @@ mod tests {
             config_drive: true,
             ports: vec!["p".into()],
             rescue: None,
+            leased: false,
             guest: data,
         };
         let port: net::PortSpec = serde_json::from_value(serde_json::json!({

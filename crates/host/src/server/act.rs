@@ -1,8 +1,9 @@
 //! Carrying out the steps of [`super::plan`], and the worker around it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -11,15 +12,16 @@ use unkai_driver_qemu::{Nic, NicModel, Qemu, RunState, Source, Tap, Vm};
 use unkai_link::client::Link;
 use unkai_link::item::{ServerItem, net};
 use unkai_link::report::{PortReport, ServerReport, Up};
-use unkai_model::compute::{Phase, Timeline};
+use unkai_model::compute::{Phase, Run, Timeline};
 use unkai_model::{Error, Id};
 use uuid::Uuid;
 
 use super::define::{self, Bases};
-use super::plan::{Done, Local, Power, Shape, Step, next};
+use super::plan::{self, Done, Local, Power, Shape, Step, next};
 use super::report;
 use crate::desired::Desired;
 use crate::images::Images;
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::network::{before_port, failed};
 use crate::worker::Progress;
@@ -30,6 +32,8 @@ const ENDING_PATIENCE: Duration = Duration::from_secs(10);
 const UNPLUG_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a step is tried for one generation before that generation is given up.
 const TRIES: u32 = 4;
+/// One that ran for so long begins anew.
+const CALM: Duration = Duration::from_secs(300);
 /// No plan needs nearly as many steps.
 const MOST_STEPS: usize = 64;
 
@@ -40,6 +44,7 @@ pub struct Servers {
     pub network: Driver,
     pub images: Images,
     pub desired: Desired,
+    pub lease: Lease,
     ledger: Ledger,
     shared: Arc<Shared>,
 }
@@ -53,20 +58,30 @@ struct Shared {
     ports_said: Mutex<HashMap<String, bool>>,
     tries: Mutex<HashMap<String, (u64, u32)>>,
     timelines: Mutex<HashMap<String, Timeline>>,
+    /// All that is assigned to this host has been heard in the present session.
+    synced: AtomicBool,
+    /// How often each server was started again lately, and when last.
+    restarts: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
 impl Servers {
-    pub fn new(qemu: Qemu, network: Driver, images: Images, desired: Desired, ledger: Ledger) -> Self {
-        Servers { qemu, network, images, desired, ledger, shared: Arc::default() }
+    pub fn new(qemu: Qemu, network: Driver, images: Images, desired: Desired, lease: Lease, ledger: Ledger) -> Self {
+        Servers { qemu, network, images, desired, lease, ledger, shared: Arc::default() }
     }
 
     /// A session began or ended. A new one is told everything anew.
     pub fn connected(&self, session: Option<(Link, mpsc::Sender<Up>)>) {
+        self.shared.synced.store(false, Relaxed);
         let (link, up) = session.unzip();
         *self.shared.link.write().unwrap_or_else(|p| p.into_inner()) = link;
         *self.shared.up.write().unwrap_or_else(|p| p.into_inner()) = up;
         self.shared.said.lock().unwrap_or_else(|p| p.into_inner()).clear();
         self.shared.ports_said.lock().unwrap_or_else(|p| p.into_inner()).clear();
+    }
+
+    /// The present session has said all that is assigned to this host.
+    pub fn synced(&self) {
+        self.shared.synced.store(true, Relaxed);
     }
 
     pub fn link(&self) -> Result<Link, Error> {
@@ -131,6 +146,7 @@ impl Servers {
         for _ in 0..MOST_STEPS {
             let id = first.id.as_str();
             let Some(item) = self.desired.server(id) else { return Ok(()) };
+            self.heed_lease(uuid, &item).await?;
             let local = self.look(uuid, id).await?;
             let Some(step) = next(&item, &local) else {
                 return self.settled(&item, &local).await;
@@ -142,6 +158,24 @@ impl Servers {
             self.step(uuid, &item, &local, step).await?;
         }
         Err(Error::internal(format!("server {} does not settle", first.id)))
+    }
+
+    /// The lease names a server before it runs under it, and until it does no longer.
+    async fn heed_lease(&self, uuid: Uuid, item: &ServerItem) -> Result<(), Error> {
+        if matches!(item.run, Run::Deleted | Run::Offloaded) {
+            return Ok(());
+        }
+        if !item.leased {
+            return if self.lease.names(uuid) { self.lease.release(uuid) } else { Ok(()) };
+        }
+        if self.lease.covers(uuid) {
+            return Ok(());
+        }
+        // Named without a lease, it would be ended if it runs.
+        if !self.lease.names(uuid) && !self.lease.holds() {
+            return Err(Error::unavailable(format!("server {} needs a lease, and this host has none", item.id)));
+        }
+        self.lease.protect(uuid).await
     }
 
     async fn settled(&self, item: &ServerItem, local: &Local) -> Result<(), Error> {
@@ -157,7 +191,10 @@ impl Servers {
         if local.power == Power::Running {
             self.mark(item.id.as_str(), |line| line.launched = line.launched.or(Some(Timestamp::now())));
         }
-        self.report(item, report::phase(item, local)).await;
+        // Off for want of a lease is not off: it is started again, here or elsewhere.
+        if !plan::waits(item, local) {
+            self.report(item, report::phase(item, local)).await;
+        }
         Ok(())
     }
 
@@ -191,6 +228,7 @@ impl Servers {
             power,
             nics: spec.map(|spec| spec.nics.into_iter().map(|nic| nic.port).collect()).unwrap_or_default(),
             exit,
+            lease: self.shared.synced.load(Relaxed) && self.lease.holds(),
             done: done.unwrap_or_default(),
         })
     }
@@ -208,7 +246,12 @@ impl Servers {
                 })
             }
             Step::Define => self.define(uuid, item, local).await,
-            Step::Launch => self.launch(uuid, item).await,
+            Step::Launch => {
+                if plan::restarts(item, local) {
+                    self.restart_may_begin(id)?;
+                }
+                self.launch(uuid, item).await
+            }
             Step::Resume => self.vm(uuid).await?.resume().await.map_err(what),
             Step::Pause => self.vm(uuid).await?.pause().await.map_err(what),
             Step::Suspend => self.vm(uuid).await?.suspend().await.map_err(what),
@@ -222,6 +265,19 @@ impl Servers {
             Step::Plug(port) => self.plug(uuid, item, port).await,
             Step::Unplug(port) => self.unplug(uuid, id, port).await,
         }
+    }
+
+    /// One that ends again and again is started again ever later.
+    fn restart_may_begin(&self, id: &str) -> Result<(), Error> {
+        let mut restarts = self.shared.restarts.lock().unwrap_or_else(|p| p.into_inner());
+        let now = Instant::now();
+        let (count, last) = restarts.get(id).copied().filter(|(_, last)| now - *last < CALM).unwrap_or((0, now));
+        let pause = if count == 0 { Duration::ZERO } else { Duration::from_secs(1 << count.min(6)) };
+        if now - last < pause {
+            return Err(Error::unavailable(format!("server {id} has ended {count} times lately and is started again a little later")));
+        }
+        restarts.insert(id.to_owned(), (count + 1, now));
+        Ok(())
     }
 
     async fn vm(&self, uuid: Uuid) -> Result<Vm, Error> {
@@ -348,7 +404,9 @@ impl Servers {
         for (port, network) in &done.ports {
             self.network.remove_port(network, port).await.map_err(failed(format!("removing port {port}")))?;
         }
+        self.lease.release(uuid)?;
         self.ledger.remove(id)?;
+        self.shared.restarts.lock().unwrap_or_else(|p| p.into_inner()).remove(id);
         self.shared.timelines.lock().unwrap_or_else(|p| p.into_inner()).remove(id);
         Ok(())
     }
@@ -366,7 +424,14 @@ impl Servers {
     async fn report(&self, item: &ServerItem, phase: Phase) {
         let id = item.id.as_str();
         let timeline = self.shared.timelines.lock().unwrap_or_else(|p| p.into_inner()).get(id).cloned().unwrap_or_default();
-        let report = ServerReport { server: item.id.clone(), generation: item.generation, phase, incarnation: item.incarnation, timeline };
+        let report = ServerReport {
+            server: item.id.clone(),
+            generation: item.generation,
+            phase,
+            incarnation: item.incarnation,
+            leased: item.leased && define::uuid(item).is_ok_and(|uuid| self.lease.covers(uuid)),
+            timeline,
+        };
         let before = self.shared.said.lock().unwrap_or_else(|p| p.into_inner()).insert(id.to_owned(), report.clone());
         if before.as_ref() != Some(&report) {
             self.say(Up::Server(report)).await;

@@ -63,6 +63,8 @@ pub struct Local {
     pub nics: Vec<String>,
     /// Why it went off without having been asked to.
     pub exit: Option<StopReason>,
+    /// What needs a lease may be started now.
+    pub lease: bool,
     pub done: Done,
 }
 
@@ -130,6 +132,7 @@ fn power(item: &ServerItem, local: &Local) -> Option<Step> {
         return Some(Step::PowerOff);
     }
     match (item.run, local.power) {
+        _ if waits(item, local) => None,
         (Run::Running | Run::Paused, Power::Off) => may_launch(item, local).then_some(Step::Launch),
         (Run::Running | Run::Paused, Power::Suspended) => Some(if hard { Step::DiscardSaved } else { Step::Launch }),
         (Run::Running, Power::Paused) => Some(Step::Resume),
@@ -142,9 +145,25 @@ fn power(item: &ServerItem, local: &Local) -> Option<Step> {
     }
 }
 
-/// A guest that went off by itself stays off until something new is asked.
+/// A guest that went off by itself stays off until something new is asked; one that is to be available is started again when it did not
+/// mean to.
 fn may_launch(item: &ServerItem, local: &Local) -> bool {
-    local.exit.is_none() || item.generation > local.done.generation
+    local.exit.is_none() || item.generation > local.done.generation || restarts(item, local)
+}
+
+/// Is it to be started again although nobody asks?
+pub fn restarts(item: &ServerItem, local: &Local) -> bool {
+    item.leased && matches!(local.exit, Some(StopReason::Killed(_) | StopReason::GuestPanic))
+}
+
+/// Would it be started if there were a lease?
+pub fn waits(item: &ServerItem, local: &Local) -> bool {
+    let to_start = match local.power {
+        Power::Off => may_launch(item, local),
+        Power::Suspended => true,
+        Power::Running | Power::Paused => false,
+    };
+    to_start && item.leased && !local.lease && matches!(item.run, Run::Running | Run::Paused)
 }
 
 fn nics(item: &ServerItem, local: &Local) -> Option<Step> {
@@ -180,13 +199,14 @@ mod tests {
             config_drive: false,
             ports: vec!["p".into()],
             rescue: None,
+            leased: false,
             guest: GuestData::default(),
         }
     }
 
     fn local(power: Power) -> Local {
         let done = Done { generation: 1, shape: Some(Shape::of(&item(Run::Running))), ..Done::default() };
-        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, done }
+        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, lease: false, done }
     }
 
     #[test]
@@ -229,6 +249,28 @@ mod tests {
         assert_eq!(next(&item(Run::Running), &off), None);
         off.done.generation = 1;
         assert_eq!(next(&item(Run::Running), &off), Some(Step::Launch));
+    }
+
+    #[test]
+    fn what_needs_a_lease_is_started_only_with_one_and_again_when_it_was_killed() {
+        let item = ServerItem { leased: true, ..item(Run::Running) };
+        let mut off = local(Power::Off);
+        off.done.generation = 2;
+        for (exit, starts) in [
+            (None, true),
+            (Some(StopReason::Killed("killed by signal 9".into())), true),
+            (Some(StopReason::GuestPanic), true),
+            (Some(StopReason::GuestShutdown), false),
+        ] {
+            let with = Local { exit: exit.clone(), lease: true, ..off.clone() };
+            assert_eq!(next(&item, &with), starts.then_some(Step::Launch), "{exit:?}");
+            let without = Local { exit: exit.clone(), lease: false, ..off.clone() };
+            assert_eq!((next(&item, &without), waits(&item, &without)), (None, starts), "{exit:?}");
+        }
+        let saved = local(Power::Suspended);
+        assert_eq!(next(&item, &saved), None);
+        assert_eq!(next(&item, &Local { lease: true, ..saved }), Some(Step::Launch));
+        assert_eq!(next(&item, &local(Power::Running)), None, "whether it may go on is the guard's to say");
     }
 
     #[test]

@@ -29,8 +29,34 @@ pub struct Host {
     /// Resource class -> how much of it can be given out.
     #[serde(default)]
     pub capacity: BTreeMap<String, Capacity>,
+    /// Set while it is not trusted to run what the cloud starts elsewhere when a host dies.
+    #[serde(default)]
+    pub fence: Option<Fence>,
+    /// How often it has been fenced.
+    #[serde(default)]
+    pub fences: u64,
     #[serde(default)]
     pub status: HostStatus,
+}
+
+/// Written by control. From the transaction that sets it no lease of the host is renewed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Counts the fences of this host.
+    pub number: u64,
+    pub since: Timestamp,
+    /// Nothing of it can run there any more: since when, and how that is known.
+    #[serde(default)]
+    pub done: Option<(Timestamp, FencedBy)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FencedBy {
+    /// Every lease that was ever given to it has run out.
+    Lease,
+    /// An operator said that the machine is down.
+    Operator,
 }
 
 /// One resource class of one host, as in Placement inventories. Usable: `(total - reserved) * ratio`.
@@ -118,10 +144,16 @@ pub enum Reachability {
 impl Host {
     /// May new servers be placed here?
     pub fn takes_servers(&self) -> bool {
-        self.disabled.is_none()
+        self.fence.is_none()
+            && self.disabled.is_none()
             && self.status.admission.revoked.is_none()
             && !self.forced_down
             && self.status.reachability == Reachability::Up
+    }
+
+    /// What needs a lease can run there no more.
+    pub fn is_fenced(&self) -> bool {
+        self.fence.as_ref().is_some_and(|fence| fence.done.is_some())
     }
 
     pub fn is_up(&self) -> bool {
@@ -141,7 +173,11 @@ impl Kind for Host {
     const NAME: &'static str = "host";
     crate::meta_accessors!();
 
+    /// Index: `fenced`, while it is.
     fn derive(&self, d: &mut Derived) {
+        if self.fence.is_some() {
+            d.index("fenced", "yes");
+        }
         d.claim("host-name", &self.meta.name);
         d.claim("host-number", self.number.to_string());
     }

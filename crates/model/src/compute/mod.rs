@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod console_token;
+mod failover;
 mod flavor;
 mod host;
 mod host_token;
@@ -12,8 +13,9 @@ mod server_group;
 
 pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
 pub use console_token::{ConsoleKind, ConsoleToken};
+pub use failover::Failover;
 pub use flavor::Flavor;
-pub use host::{Admission, Capacity, Host, HostStatus, Reachability, Unmanaged};
+pub use host::{Admission, Capacity, Fence, FencedBy, Host, HostStatus, Reachability, Unmanaged};
 pub use host_token::HostToken;
 pub use keypair::{KeyPair, KeyType};
 pub use server::{

@@ -59,6 +59,12 @@ pub struct ServerSpec {
     pub wish: PlacementWish,
     #[serde(default)]
     pub availability: Availability,
+    /// The generation in which `availability` was turned last; see [`Server::turn`].
+    #[serde(default)]
+    pub availability_since: u64,
+    /// After the loss of a host, servers with a higher number are started elsewhere first.
+    #[serde(default)]
+    pub priority: i32,
     /// Counts hard and soft reboots asked for; a higher count than the agent's makes it reboot once.
     #[serde(default)]
     pub hard_reboots: u64,
@@ -300,6 +306,8 @@ pub enum ResizeState {
 pub struct ServerStatus {
     /// Written by placement. None: not placed (yet, or offloaded).
     pub host: Option<Id<Host>>,
+    /// The generation in which it was given to `host`.
+    pub assigned: u64,
     pub fault: Option<Fault>,
     pub observed: Observed,
     pub timeline: Timeline,
@@ -315,6 +323,8 @@ pub struct Observed {
     pub phase: Phase,
     pub since: Option<Timestamp>,
     pub incarnation: u64,
+    /// The agent runs it only while it holds a lease.
+    pub leased: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -389,6 +399,36 @@ impl Server {
             && !matches!(self.status.observed.phase, Phase::Unknown | Phase::Preparing(_))
     }
 
+    /// Why it could not be started on another host with what it has; none when it could.
+    pub fn bound_to_host(&self) -> Option<&'static str> {
+        let flavor = &self.spec.launch.flavor;
+        let local = self.spec.launch.image.is_some() || flavor.disk_gib + flavor.ephemeral_gib + flavor.swap_mib > 0;
+        (self.spec.launch.boot == BootDisk::Local && local).then_some("its disks are on its host alone")
+    }
+
+    /// Turns the dial, also while it runs. Its host has to learn of it before the cloud may rely on it.
+    pub fn turn(&mut self, availability: Availability) {
+        if self.spec.availability != availability {
+            self.meta.generation += 1;
+            self.spec.availability = availability;
+            self.spec.availability_since = self.meta.generation;
+        }
+    }
+
+    /// Its host is to run it only under a lease.
+    pub fn is_leased(&self) -> bool {
+        self.spec.availability != Availability::None && self.bound_to_host().is_none()
+    }
+
+    /// The cloud may start it elsewhere when its host is lost: its host has known nothing but [`Server::is_leased`] since it was given to
+    /// it, or has said that it knows.
+    pub fn is_protected(&self) -> bool {
+        let since = self.spec.availability_since;
+        let observed = &self.status.observed;
+        let knows = self.status.assigned >= since || (observed.leased && observed.generation >= since);
+        self.is_leased() && knows
+    }
+
     /// What this server takes from its host now, by resource class.
     pub fn charges(&self) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + '_ {
         let now = self.status.host.iter().flat_map(|host| charge(host, &self.spec.launch.flavor));
@@ -437,6 +477,12 @@ impl Kind for Server {
         }
         for (host, class, amount) in self.charges() {
             d.tally(class, &host, amount);
+        }
+        if let Some(host) = self.status.host.as_ref().filter(|_| self.is_protected()) {
+            d.index("protected", host);
+            for (class, amount) in flavor.resources() {
+                d.tally(class, format!("protected/{host}"), amount);
+            }
         }
         if self.spec.launch.shelved_image.is_some() {
             d.index("shelved", "yes");

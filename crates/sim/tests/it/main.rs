@@ -1,3 +1,4 @@
 //! The controller and its link with simulated hosts, in memory.
 
 mod life;
+mod storms;

@@ -51,6 +51,8 @@ pub fn server(id: &str, project: &str) -> Server {
             lock: None,
             wish: PlacementWish::default(),
             availability: Availability::None,
+            availability_since: 0,
+            priority: 0,
             hard_reboots: 0,
             soft_reboots: 0,
             incarnation: 0,
@@ -175,6 +177,8 @@ fn furnish(tx: &mut Tx) -> Result<(), Fault> {
         number: 1,
         disabled: None,
         forced_down: false,
+        fence: None,
+        fences: 0,
         tags: BTreeSet::new(),
         capacity: BTreeMap::from([
             ("VCPU".to_owned(), Capacity { total: 8, reserved: 0, ratio: 4.0 }),

@@ -94,6 +94,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
                 lock: None,
                 wish: wish.clone(),
                 availability: Availability::None,
+                availability_since: 0,
+                priority: 0,
                 hard_reboots: 0,
                 soft_reboots: 0,
                 incarnation: 0,

@@ -1,0 +1,56 @@
+//! Many storms; a seed that broke a promise stays here by name.
+
+use std::time::Duration;
+
+use unkai_sim::storm::{Plan, STORMS, run_alone};
+
+fn plan(storm: &str, seed: u64) -> Plan {
+    let mix = STORMS.iter().find(|(name, _)| *name == storm).unwrap().1;
+    Plan { hosts: 4, servers: 8, seed, mix, lasts: Duration::from_secs(120) }
+}
+
+/// Runs seeds on two threads.
+fn weather(storm: &'static str, seeds: std::ops::Range<u64>) {
+    let half = seeds.start + (seeds.end - seeds.start) / 2;
+    let run = move |seeds: std::ops::Range<u64>| {
+        let (mut failures, mut failovers) = (0, 0);
+        for seed in seeds {
+            let outcome = run_alone(plan(storm, seed));
+            assert!(outcome.broken.is_empty(), "{storm}, seed {seed}: {outcome}");
+            failures += outcome.failures;
+            failovers += outcome.failovers;
+        }
+        (failures, failovers)
+    };
+    let other = std::thread::spawn(move || run(half..seeds.end));
+    let (a, b) = (run(seeds.start..half), other.join().unwrap());
+    println!("{storm}: {} failures, {} failovers", a.0 + b.0, a.1 + b.1);
+    if storm != "calm" {
+        assert!(a.0 + b.0 > 0);
+    }
+}
+
+#[test]
+fn nothing_breaks_when_nothing_fails() {
+    weather("calm", 0..4);
+}
+
+#[test]
+fn machines_that_lose_power_cost_no_highly_available_server() {
+    weather("power", 0..20);
+}
+
+#[test]
+fn partitions_make_nothing_run_twice() {
+    weather("partition", 0..20);
+}
+
+#[test]
+fn controllers_die_and_come_back() {
+    weather("controllers", 0..20);
+}
+
+#[test]
+fn everything_fails() {
+    weather("everything", 0..20);
+}

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint unit smoke interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint unit smoke console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint unit smoke interop}
+parts=${*:-lint unit smoke console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -31,8 +31,13 @@ unit() {
 }
 
 smoke() {
-    echo "== smoke: one machine through the openstack client: ssh, adoption, kill -9, deletion leaves nothing"
+    echo "== smoke: one machine through the openstack client: two tenants, ssh, adoption, kill -9, deletion leaves nothing"
     tests/smoke.sh
+}
+
+console() {
+    echo "== console: a guest's screen and keyboard in a real browser"
+    tests/console.sh
 }
 
 interop() {
@@ -48,7 +53,7 @@ bad=0
 for part in $parts; do
     began=$SECONDS
     if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
-    case $part in lint | smoke) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 echo "== what ran"

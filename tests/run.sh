@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint unit smoke console interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint unit smoke console interop}
+parts=${*:-lint deny unit smoke console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -15,6 +15,16 @@ count() { # NAME PASSED FAILED SKIPPED
 lint() {
     echo "== lint: formatting and clippy"
     cargo fmt --all -- --check && cargo clippy -q --workspace --all-targets -- -D warnings
+}
+
+deny() {
+    echo "== deny: licences, banned crates and sources of what is built in"
+    if ! command -v cargo-deny >/dev/null; then
+        echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"
+        count deny 0 0 1
+        return
+    fi
+    if cargo deny --log-level warn check licenses bans sources; then count deny 1 0 0; else count deny 0 1 0; return 1; fi
 }
 
 unit() {

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint deny unit smoke console interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke tour console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint deny unit smoke console interop}
+parts=${*:-lint deny unit smoke tour console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -45,6 +45,11 @@ smoke() {
     tests/smoke.sh
 }
 
+tour() {
+    echo "== tour: the README's five minutes, word for word"
+    tests/tour.sh
+}
+
 console() {
     echo "== console: a guest's screen and keyboard in a real browser"
     tests/console.sh
@@ -63,7 +68,7 @@ bad=0
 for part in $parts; do
     began=$SECONDS
     if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
-    case $part in lint | smoke | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 echo "== what ran"

@@ -81,9 +81,11 @@ NET
 datasource_list: [ ConfigDrive, OpenStack, None ]
 network: { config: disabled }
 manage_etc_hosts: true
-# no locales are installed: every program speaks C.UTF-8
-locale: false
+# no locales are installed; this one is always there
+locale: C.UTF-8
 CLOUD
+  # what cloud-init finds set already it does not set with tools that are not installed
+  echo LANG=C.UTF-8 > "$ROOT/etc/default/locale"
   mkdir -p "$ROOT/boot/extlinux"
   cat > "$ROOT/boot/extlinux/extlinux.conf" <<BOOT
 DEFAULT debian

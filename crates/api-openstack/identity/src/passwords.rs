@@ -125,15 +125,15 @@ mod tests {
         let passwords = Arc::new(Passwords::new(Cost::none()));
         let turns = passwords.turns.available_permits();
         let (started, mut running) = tokio::sync::mpsc::unbounded_channel();
-        let gate = Arc::new(std::sync::RwLock::new(()));
-        let closed = gate.write().unwrap();
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let closed = gate.write().await;
         let mut waiting = Vec::new();
         for _ in 0..turns + 50 {
             let (passwords, started, gate) = (passwords.clone(), started.clone(), gate.clone());
             waiting.push(tokio::spawn(async move {
                 let work = move || {
                     let _ = started.send(std::thread::current().id());
-                    drop(gate.read());
+                    drop(gate.blocking_read());
                     Ok(())
                 };
                 passwords.turn(work).await

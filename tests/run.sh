@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint unit smoke interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke tour console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint unit smoke interop}
+parts=${*:-lint deny unit smoke tour console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -15,6 +15,16 @@ count() { # NAME PASSED FAILED SKIPPED
 lint() {
     echo "== lint: formatting and clippy"
     cargo fmt --all -- --check && cargo clippy -q --workspace --all-targets -- -D warnings
+}
+
+deny() {
+    echo "== deny: licences, banned crates and sources of what is built in"
+    if ! command -v cargo-deny >/dev/null; then
+        echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"
+        count deny 0 0 1
+        return
+    fi
+    if cargo deny --log-level warn check licenses bans sources; then count deny 1 0 0; else count deny 0 1 0; return 1; fi
 }
 
 unit() {
@@ -31,8 +41,18 @@ unit() {
 }
 
 smoke() {
-    echo "== smoke: one machine through the openstack client: ssh, adoption, kill -9, deletion leaves nothing"
+    echo "== smoke: one machine through the openstack client: two tenants, ssh, adoption, kill -9, deletion leaves nothing"
     tests/smoke.sh
+}
+
+tour() {
+    echo "== tour: the README's five minutes, word for word"
+    tests/tour.sh
+}
+
+console() {
+    echo "== console: a guest's screen and keyboard in a real browser"
+    tests/console.sh
 }
 
 interop() {
@@ -48,7 +68,7 @@ bad=0
 for part in $parts; do
     began=$SECONDS
     if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
-    case $part in lint | smoke) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 echo "== what ran"

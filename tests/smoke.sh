@@ -1,63 +1,119 @@
 #!/bin/bash
-# One machine, by the public API and the unmodified client: what an operator does on the first day, and what must survive a crash.
+# One machine, by the public API and the unmodified client: two tenants, who must not meet; ssh into guests and between them; and what
+# must survive a crash.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-UNKAI=${UNKAI:-$root/target/debug/unkai}
-id=$$
-state=/var/tmp/unkai-smoke-$id
-netns=unkai-smoke-$id
-port=$((20000 + id % 10000))
-venv=$("$root/scripts/venv.sh" client python-openstackclient)
-export OS_CLIENT_CONFIG_FILE=$state/clouds.yaml OS_CLOUD=unkai OS_COMPUTE_API_VERSION=2.79
-os() { "$venv/bin/openstack" "$@"; }
-up() { "$UNKAI" up --state "$state" --listen "127.0.0.1:$port" --netns "$netns" --detach; }
-pid() { cut -d' ' -f1 "$state/unkai.pid"; }
-finish() {
-    status=$?
-    [ $status = 0 ] || { echo "--- last words of the cloud"; tail -n 30 "$state/unkai.log"; }
-    "$UNKAI" down --servers --state "$state" >/dev/null 2>&1 || true
-    ip netns del "$netns" 2>/dev/null || true
-    rm -rf "$state"
+# shellcheck source=tests/lib.sh
+. "$root/tests/lib.sh"
+cloud smoke
+agent=yes
+hop() { # ADDRESS COMMAND: from the guest `one` to another one of its tenant
+    ssh_to "$address" "ssh -A -y debian@$1 '$2' 2>/dev/null"
 }
-trap finish EXIT
-die() { echo "FAILED: $*" >&2; exit 1; }
-until_true() { # SECONDS COMMAND...: waits for a condition, never for a time
-    local deadline=$((SECONDS + $1)); shift
-    until "$@"; do [ $SECONDS -lt $deadline ] || return 1; sleep 0.1; done
+tenant() { # NAME: a project with a plain member, in the client's file and with what servers need
+    local name=$1
+    os project create "$name" -f value -c id >/dev/null
+    os user create --project "$name" --password "$name" "$name" -f value -c id >/dev/null
+    os role add --project "$name" --user "$name" member
+    local OS_CLOUD=$name OS_CLIENT_CONFIG_FILE=$state/$name.yaml
+    sed -e "s/^  unkai:/  $name:/" -e "s/\(username\|password\|project_name\): .*/\1: $name/" "$state/clouds.yaml" > "$state/$name.yaml"
+    os keypair create smoke --public-key "$state/key.pub" -f value -c name >/dev/null
+    os security group create smoke -f value -c id >/dev/null
+    os security group rule create smoke --protocol tcp --dst-port 22 -f value -c id >/dev/null
+    os network create a -f value -c id >/dev/null
+    os subnet create a --network a --subnet-range 172.16.0.0/24 -f value -c id >/dev/null
+    os router create r --external-gateway public -f value -c id >/dev/null
+    os router add subnet r a
+    os floating ip create public -f value -c floating_ip_address > "$state/$name.address"
 }
-status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
-in_ns() { ip netns exec "$netns" "$@"; }
-ssh_to() { local a=$1; shift; in_ns ssh -i "$state/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 "debian@$a" "$@"; }
-qemu_of() { pgrep -f -- "qemu-system.*-uuid $1" | head -n 1 || true; }
+as() { local OS_CLOUD=$1 OS_CLIENT_CONFIG_FILE=$state/$1.yaml; shift; "$@"; }
+server() { # NAME NIC
+    echo "user data of $1 of $OS_CLOUD" > "$state/$OS_CLOUD-$1.data"
+    os server create "$1" --image mini --flavor m1.nano --nic "$2" --security-group smoke --key-name smoke \
+        --user-data "$state/$OS_CLOUD-$1.data" -f value -c id > "$state/$OS_CLOUD-$1.id"
+}
 
 echo "-- up"
 up
-os image create mini --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c status
 ssh-keygen -q -t ed25519 -N '' -f "$state/key"
-os keypair create smoke --public-key "$state/key.pub" -f value -c name
-os security group create smoke -f value -c id >/dev/null
-os security group rule create smoke --protocol tcp --dst-port 22 -f value -c id >/dev/null
-os network create a -f value -c id >/dev/null
-os subnet create a --network a --subnet-range 172.16.0.0/24 -f value -c id >/dev/null
-os router create r --external-gateway public -f value -c id >/dev/null
-os router add subnet r a
+eval "$(ssh-agent -s)" >/dev/null
+children=$SSH_AGENT_PID
+ssh-add -q "$state/key"
+os image create mini --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c status
 
-echo "-- two servers on one network"
-for s in one two; do os server create $s --image mini --flavor m1.nano --network a --security-group smoke --key-name smoke -f value -c id; done
-for s in one two; do until_true 60 status_is $s ACTIVE || { "$UNKAI" why $s --state "$state"; die "$s is not ACTIVE"; }; done
-address=$(os floating ip create public -f value -c floating_ip_address)
+echo "-- two tenants with the same addresses, four servers"
+tenant blue &
+blue=$!
+tenant red
+export OS_CLOUD=red OS_CLIENT_CONFIG_FILE=$state/red.yaml
+os network create b -f value -c id >/dev/null
+os subnet create b --network b --subnet-range 172.17.0.0/24 -f value -c id >/dev/null
+os router add subnet r b
+wait $blue
+same=172.16.0.20
+server one net-id=a
+server two net-id=a,v4-fixed-ip=$same
+server far net-id=b
+as blue server other net-id=a,v4-fixed-ip=$same
+for s in one two far; do until_true 60 status_is $s ACTIVE || { "$UNKAI" why $s --state "$state"; die "$s is not ACTIVE"; }; done
+as blue until_true 60 status_is other ACTIVE || die "the other tenant's server is not ACTIVE"
+address=$(cat "$state/red.address")
+others=$(cat "$state/blue.address")
 os server add floating ip one "$address"
+as blue os server add floating ip other "$others"
 until_true 90 ssh_to "$address" true || { os console log show one | tail -n 20; die "no ssh to $address"; }
 ssh_to "$address" hostname | grep -qx one || die "the hostname is not the server's"
-two=$(os server show two -f json -c addresses | grep -oE '172\.[0-9.]+' | head -n 1)
-ssh_reaches_two() { ssh_to "$address" "echo | nc -w 3 $two 22" | grep -q SSH; }
-until_true 90 ssh_reaches_two || die "the ssh port of the other server is not reachable"
-ssh_to "$address" "sudo ping -c 1 -W 3 $two" >/dev/null && die "icmp between servers passed without a rule"
+until_true 90 ssh_to "$others" true || die "no ssh to the other tenant's $others"
+ssh_to "$others" hostname | grep -qx other || die "the hostname is not the other tenant's server's"
+addresses=$(os server list -f json)
+address_of() { grep -A 9 "\"Name\": \"$1\"" <<<"$addresses" | grep -oE '172\.1[67]\.[0-9.]+' | head -n 1; }
+one=$(address_of one)
+far=$(address_of far)
+
+echo "-- from guest to guest: on one network, and across the router"
+reaches() { hop "$1" hostname | grep -qx "$2"; }
+until_true 60 reaches $same two || die "$same is not the tenant's own server"
+until_true 60 reaches "$far" far || die "no ssh across the router"
+# shellcheck disable=SC2016
+hop "$far" 'echo $SSH_CONNECTION' | grep -q "^$one " || die "the router hid the address of a guest from another"
+ssh_to "$address" "sudo ping -c 1 -W 3 $same" >/dev/null && die "icmp between servers passed without a rule"
 os security group rule create smoke --protocol icmp -f value -c id >/dev/null
-until_true 10 ssh_to "$address" "sudo ping -c 1 -W 3 $two" >/dev/null || die "icmp does not pass with a rule"
+until_true 10 ssh_to "$address" "sudo ping -c 1 -W 3 $same" >/dev/null || die "icmp does not pass with a rule"
+
+echo "-- what is another tenant's cannot be reached, only its floating IP can"
+# The same words that say "SSH" where they may must say nothing where they may not.
+ask_port() { ssh_to "$1" "echo | nc -w 3 $2 22 2>/dev/null || true" | head -c 3; }
+[ "$(ask_port "$address" "$far")" = SSH ] || die "the port of an own server says nothing"
+[ "$(ask_port "$others" "$address")" = SSH ] || die "the floating IP of another tenant says nothing"
+for to in "$one" "$far"; do
+    [ -z "$(ask_port "$others" "$to")" ] || die "another tenant reached $to"
+    ssh_to "$others" "sudo ping -c 2 -W 2 $to" >/dev/null && die "icmp of another tenant reached $to"
+done
+ssh_to "$others" "sudo ip neigh show $one" | grep -qE 'FAILED|INCOMPLETE' || die "another tenant's question for $one was not asked, or was answered"
+[ "$(as blue os server list -f value -c Name)" = other ] || die "a tenant sees servers of another"
+
+echo "-- metadata answers a guest with its own, whatever it claims"
+# A proxy of the original's is believed such headers; a guest that writes them must not be.
+own() { # TENANT SERVER CLAIMED-ID CLAIMED-ADDRESS COMMAND...: the command runs a script in the server
+    local who=$1-$2 id=$3 from=$4; shift 4
+    local meta data
+    ask() {
+        base64 -w 0 <<SCRIPT
+printf 'GET %s HTTP/1.0\r\nHost: 169.254.169.254\r\nX-Instance-ID: %s\r\nX-Forwarded-For: %s\r\n\r\n' $1 $id $from | nc -w 5 169.254.169.254 80
+SCRIPT
+    }
+    meta=$("$@" "echo $(ask /openstack/latest/meta_data.json) | base64 -d | sh")
+    grep -q "\"uuid\": *\"$(cat "$state/$who.id")\"" <<<"$meta" || die "$who was told: $meta"
+    data=$("$@" "echo $(ask /openstack/latest/user_data) | base64 -d | sh")
+    [ "$(tail -n 1 <<<"$data")" = "$(cat "$state/$who.data")" ] || die "the user data of $who are: $data"
+}
+own red two "$(cat "$state/blue-other.id")" "$one" hop $same
+own blue other "$(cat "$state/red-two.id")" "$same" ssh_to "$others"
+own red one "$(cat "$state/red-two.id")" $same ssh_to "$address"
+own red far "$(cat "$state/red-one.id")" "$one" hop "$far"
 
 echo "-- kill -9 of the control plane: servers run on and are adopted"
-server=$(os server show one -f value -c id)
+server=$(cat "$state/red-one.id")
 before=$(qemu_of "$server")
 kill -9 "$(pid)"
 ssh_to "$address" 'echo persists > ~/mark; sync'
@@ -74,12 +130,22 @@ until_true 60 status_is one ACTIVE || die "the server did not start again"
 until_true 90 ssh_to "$address" true || die "no ssh after the restart"
 
 echo "-- deletion leaves nothing"
-os server delete --wait one two
-os router remove subnet r a
-os router unset --external-gateway r
-os floating ip delete "$address"
+leave() { # SERVER... of a tenant, and its network
+    os server delete --wait "$@"
+    os router remove subnet r a
+    os router unset --external-gateway r
+    os floating ip delete "$(cat "$state/$OS_CLOUD.address")"
+}
+as blue leave other &
+blue=$!
+os server delete --wait two far
+os router remove subnet r b
+leave one
+wait $blue
 os router delete r
-os network delete a
+as blue os router delete r
+os network delete a b
+as blue os network delete a
 left=$(ls -A "$state/agent/servers")$(ls -A "$state/agent/notes")
 [ -z "$left" ] || die "something of the servers is left: $left"
 [ -z "$(qemu_of "$server")" ] || die "a QEMU is left"

@@ -118,6 +118,42 @@ mod tests {
         assert!(matches!(passwords.hash("x").await, Err(Error::Unavailable(_))));
     }
 
+    /// With every turn taken by a hash that does not end, the one thread of this runtime still serves whatever else comes; and no more
+    /// run than there are turns.
+    #[tokio::test(flavor = "current_thread")]
+    async fn hashing_leaves_the_runtime_to_others() {
+        let passwords = Arc::new(Passwords::new(Cost::none()));
+        let turns = passwords.turns.available_permits();
+        let (started, mut running) = tokio::sync::mpsc::unbounded_channel();
+        let gate = Arc::new(tokio::sync::RwLock::new(()));
+        let closed = gate.write().await;
+        let mut waiting = Vec::new();
+        for _ in 0..turns + 50 {
+            let (passwords, started, gate) = (passwords.clone(), started.clone(), gate.clone());
+            waiting.push(tokio::spawn(async move {
+                let work = move || {
+                    let _ = started.send(std::thread::current().id());
+                    drop(gate.blocking_read());
+                    Ok(())
+                };
+                passwords.turn(work).await
+            }));
+        }
+        for _ in 0..turns {
+            assert_ne!(running.recv().await, Some(std::thread::current().id()), "a hash runs where requests are served");
+        }
+        // Everything that could start has been offered to the runtime many times over.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(running.try_recv().is_err(), "more hashes run than there are turns");
+        assert_eq!(LONGEST_QUEUE - passwords.queue.available_permits(), 50, "the others wait");
+        drop(closed);
+        for task in waiting {
+            task.await.unwrap().unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn the_hash_of_nobody_is_well_formed() {
         for cost in [Cost::none(), Cost::default()] {

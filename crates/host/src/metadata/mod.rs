@@ -1,4 +1,5 @@
-//! What a guest can learn about itself: over HTTP at 169.254.169.254, or from a configuration drive. The same documents both ways.
+//! What a guest can learn about itself: over HTTP at 169.254.169.254, or from a configuration drive. The same documents both
+//! ways, but for the administrator's password, which as in the original only the drive has.
 //!
 //! Who asks is known by network and source address, which anti-spoofing makes trustworthy. A guest sees its own server and no other.
 
@@ -13,6 +14,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use unkai_link::item::{ServerItem, net};
 
 pub use service::Service;
+
+/// How the documents reach the guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Service,
+    Drive,
+}
 
 /// Everything the documents are made of.
 pub struct Guest {
@@ -53,7 +61,7 @@ pub fn config_drive(server: &ServerItem, ports: &[net::PortSpec], networks: &[ne
     }
     for version in openstack::VERSIONS.iter().chain(&["latest"]) {
         for name in openstack::FILES {
-            if let Some(content) = openstack::file(&guest, name) {
+            if let Some(content) = openstack::file(&guest, name, Way::Drive) {
                 files.insert(format!("openstack/{version}/{name}"), content);
             }
         }

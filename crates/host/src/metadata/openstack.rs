@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use unkai_link::item::net;
 
-use super::Guest;
+use super::{Guest, Way};
 
 /// Versions that clients look for; all have the same content here.
 pub const VERSIONS: [&str; 8] =
@@ -11,9 +11,9 @@ pub const VERSIONS: [&str; 8] =
 pub const FILES: [&str; 6] = ["meta_data.json", "network_data.json", "password", "user_data", "vendor_data.json", "vendor_data2.json"];
 
 /// One file of a version directory; none when it does not exist for this guest.
-pub fn file(guest: &Guest, name: &str) -> Option<Vec<u8>> {
+pub fn file(guest: &Guest, name: &str, way: Way) -> Option<Vec<u8>> {
     match name {
-        "meta_data.json" => Some(meta_data(guest).to_string().into_bytes()),
+        "meta_data.json" => Some(meta_data(guest, way).to_string().into_bytes()),
         "network_data.json" => Some(network_data(guest).to_string().into_bytes()),
         "vendor_data.json" | "vendor_data2.json" => Some(b"{}".to_vec()),
         "user_data" => guest.user_data(),
@@ -29,7 +29,7 @@ pub fn contents(guest: &Guest) -> Vec<(String, Vec<u8>)> {
     guest.server.guest.personality.iter().filter_map(|(path, text)| Some((path.clone(), decode(text)?))).collect()
 }
 
-fn meta_data(guest: &Guest) -> Value {
+fn meta_data(guest: &Guest, way: Way) -> Value {
     let data = &guest.server.guest;
     let domain = guest.networks.first().map(|network| network.dns.domain.as_str()).unwrap_or_default();
     let hostname = if domain.is_empty() { data.hostname.clone() } else { format!("{}.{domain}", data.hostname) };
@@ -48,7 +48,7 @@ fn meta_data(guest: &Guest) -> Value {
         meta["public_keys"] = json!({name.as_str(): key});
         meta["keys"] = json!([{"name": name, "type": "ssh", "data": key}]);
     }
-    if let Some(password) = guest.password() {
+    if let Some(password) = guest.password().filter(|_| way == Way::Drive) {
         meta["admin_pass"] = json!(password);
     }
     let files: Vec<Value> = contents(guest)

@@ -9,9 +9,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use unkai_driver_network::{MetadataConnection, Services};
 
-use super::{Guest, ec2, openstack};
+use super::{Guest, Way, ec2, openstack};
 use crate::desired::Desired;
 
 const HEADERS: Duration = Duration::from_secs(10);
@@ -34,16 +35,25 @@ impl Services for Service {
         let desired = self.desired.clone();
         tokio::spawn(async move {
             let MetadataConnection { network_id, peer, stream, permit } = connection;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let guest = guest(&desired, &network_id, peer.ip());
-                async move { Ok::<_, Infallible>(respond(guest, request.method(), request.uri().path())) }
-            });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(16 << 10);
-            let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
+            let _ = tokio::time::timeout(LONGEST, converse(stream, || guest(&desired, &network_id, peer.ip()))).await;
             drop(permit);
         });
     }
+}
+
+/// Answers the requests of one connection.
+async fn converse<S>(stream: S, guest: impl Fn() -> Option<Guest>) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(guest(), request.method(), request.uri().path());
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    // A plain client (`printf ... | nc`) closes its side once it has asked, and waits for the answer.
+    server.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(16 << 10).half_close(true);
+    server.serve_connection(TokioIo::new(stream), service).await
 }
 
 fn guest(desired: &Desired, network: &str, address: std::net::IpAddr) -> Option<Guest> {
@@ -88,12 +98,12 @@ fn answer(guest: &Guest, path: &str) -> Option<(Vec<u8>, &'static str)> {
             Some((content, "application/octet-stream"))
         }
         ["openstack", version] if openstack_version(version) => {
-            let there = openstack::FILES.iter().filter(|name| openstack::file(guest, name).is_some());
+            let there = openstack::FILES.iter().filter(|name| openstack::file(guest, name, Way::Service).is_some());
             Some(text(there.copied().collect::<Vec<_>>().join("\n")))
         }
         ["openstack", version, name] if openstack_version(version) => {
             let kind = if name.ends_with(".json") { "application/json" } else { "text/plain; charset=UTF-8" };
-            openstack::file(guest, name).map(|content| (content, kind))
+            openstack::file(guest, name, Way::Service).map(|content| (content, kind))
         }
         [version] if ec2::VERSIONS.contains(version) => {
             Some(text(if guest.user_data().is_some() { "meta-data/\nuser-data".into() } else { "meta-data/".into() }))
@@ -122,6 +132,7 @@ mod tests {
             public_key: Some("ssh-ed25519 AAAA me".into()),
             user_data: Some("IyEvYmluL3NoCg==".into()),
             zone: "nova".into(),
+            admin_password: Some("secret".into()),
             floating: [("10.0.0.5".to_owned(), "203.0.113.9".to_owned())].into(),
             ..GuestData::default()
         };
@@ -187,6 +198,18 @@ mod tests {
         assert_eq!(text("/openstack/2099-01-01/meta_data.json"), None);
     }
 
+    #[tokio::test]
+    async fn a_client_that_has_closed_its_side_is_answered() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        client.write_all(b"GET /openstack/latest/user_data HTTP/1.0\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        converse(server, || Some(guest())).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\n#!/bin/sh\n"), "{answer}");
+    }
+
     #[test]
     fn strangers_and_writers_are_refused() {
         assert_eq!(respond(None, &Method::GET, "/").status(), StatusCode::NOT_FOUND);
@@ -199,6 +222,9 @@ mod tests {
         let guest = guest();
         let files = super::super::config_drive(&guest.server, &guest.ports, &guest.networks);
         assert_eq!(files["openstack/latest/user_data"], b"#!/bin/sh\n");
+        // The password goes to the drive, which only root reads, and not to whoever in the guest can open a connection.
+        let told = |content: &[u8]| String::from_utf8_lossy(content).contains("\"admin_pass\":\"secret\"");
+        assert!(told(&files["openstack/latest/meta_data.json"]) && !told(text("/openstack/latest/meta_data.json").unwrap().as_bytes()));
         assert!(files.contains_key("openstack/2012-08-10/meta_data.json") && files.contains_key("ec2/latest/meta-data.json"));
     }
 }

@@ -3,6 +3,7 @@
 //! The token in the query is the only credential. A bad one gets an empty refusal and a closed connection, so that a websocket
 //! client does not take the text of an error for the console's.
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -10,6 +11,8 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{Html, IntoResponse, Response};
 use futures_util::{SinkExt, StreamExt};
 use http::{StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use unkai_model::Timestamp;
 use unkai_model::compute::ConsoleKind;
@@ -25,8 +28,16 @@ pub async fn page() -> Html<&'static str> {
     Html(include_str!("page.html"))
 }
 
-pub async fn websocket(State(cloud): State<Cloud>, query: Query, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Response {
-    let refused = || (StatusCode::FORBIDDEN, [(header::CONNECTION, "close")]).into_response();
+pub async fn websocket(
+    State(cloud): State<Cloud>,
+    query: Query,
+    connection: Option<Extension<OnUpgrade>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let refused = || {
+        tokio::spawn(end(connection));
+        (StatusCode::FORBIDDEN, [(header::CONNECTION, "close")]).into_response()
+    };
     let (Ok(upgrade), Some(text)) = (upgrade, query.get("token")) else { return refused() };
     let Ok(view) = cloud.store.read().await else { return refused() };
     let Some((server, console)) = token::redeem(&view, text, Timestamp::now()) else { return refused() };
@@ -42,6 +53,15 @@ pub async fn websocket(State(cloud): State<Cloud>, query: Query, upgrade: Result
             tracing::info!(server = %server.meta.id, %error, "console not opened");
             refused()
         }
+    }
+}
+
+/// Ends a connection that wanted to be a websocket and did not become one. Its server hands it over all the same, and what nobody takes
+/// is dropped without TLS's goodbye, which a client cannot tell from an answer cut short.
+async fn end(connection: Option<Extension<OnUpgrade>>) {
+    let Some(Extension(connection)) = connection else { return };
+    if let Ok(connection) = connection.await {
+        let _ = TokioIo::new(connection).shutdown().await;
     }
 }
 

@@ -2,9 +2,10 @@
 # Installs the Debian packages that building, running and testing need, and prints which were missing.
 # usage: scripts/packages.sh [run|build|test]...      (default: all)
 set -eu
+here=$(dirname "$0")
 run="qemu-system-x86 qemu-utils nftables iproute2"
 build="gcc libc6-dev make python3 python3-venv"
-image=$(sed 's/#.*//' "$(dirname "$0")/../images/mini/packages" | tr '\n' ' ')
+image=$(sed 's/#.*//' "$here/../images/mini/packages" | tr '\n' ' ')
 test="postgresql procps genisoimage openssh-client sshpass busybox-static iputils-ping netcat-openbsd wrk"
 [ $# -gt 0 ] || set -- run build image test
 wanted=
@@ -25,8 +26,9 @@ release=
 installed=$(dpkg-query -W -f '${Version}' qemu-utils 2>/dev/null || true)
 case "$installed" in
 *bpo12*)
-    if ! grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d; then
-        echo 'deb http://deb.debian.org/debian bookworm-backports main' > /etc/apt/sources.list.d/bookworm-backports.list
+    if ! "$here/source.sh" bookworm-backports >/dev/null; then
+        source=$("$here/source.sh" bookworm) || { echo "packages: qemu-utils is from backports, but apt has no source of bookworm" >&2; exit 1; }
+        echo "deb $source bookworm-backports main" > /etc/apt/sources.list.d/bookworm-backports.list
         apt-get update -q >/dev/null
     fi
     release="-t bookworm-backports"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # usage: build.sh OUT   (as root)
 # Makes OUT/debian-12.qcow2: Debian 12 with its cloud kernel, cloud-init, OpenSSH and the QEMU guest agent; boots by BIOS, console on
-# ttyS0 and on the screen. Installs nothing on this machine. MIRROR=URL chooses another mirror. OUT is left alone when it was
-# made by the same recipe less than MAX_AGE_DAYS ago (30): packages move on, so an image of last year is not the same image.
+# ttyS0 and on the screen. Installs nothing on this machine. Packages come from where this machine's own do; MIRROR=URL and
+# SECURITY=URL choose others. OUT is left alone when it was made by the same recipe less than MAX_AGE_DAYS ago (30): packages
+# move on, so an image of last year is not the same image.
 #
 # The bootloader (extlinux) reads /vmlinuz and /initrd.img, links that Debian's kernel packages keep up to date.
 set -eu
@@ -10,9 +11,11 @@ set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"; OUT=$(cd "$1" && pwd)
 . "$HERE/../lib.sh"
+# The machine's own mirror, without the options that hold only here.
+mirror() { found=$("$HERE/../../scripts/source.sh" "$1") && echo "${found##* }"; }
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
-SECURITY=${SECURITY:-http://deb.debian.org/debian-security}
+MIRROR=${MIRROR:-$(mirror bookworm)} || { echo "apt has no source of bookworm; name one: MIRROR=URL" >&2; exit 3; }
+SECURITY=${SECURITY:-$(mirror bookworm-security || true)}
 SIZE_MIB=1900
 PACKAGES="linux-image-cloud-amd64 systemd-sysv systemd-resolved dbus udev openssh-server sudo cloud-init cloud-guest-utils
 qemu-guest-agent extlinux ca-certificates iproute2 iputils-ping netbase less procps e2fsprogs dosfstools kmod gdisk"
@@ -56,7 +59,7 @@ configure() {
   cat > "$ROOT/etc/apt/sources.list" <<LIST
 deb $MIRROR bookworm main
 deb $MIRROR bookworm-updates main
-deb $SECURITY bookworm-security main
+${SECURITY:+deb $SECURITY bookworm-security main}
 LIST
   echo 'LABEL=root / ext4 errors=remount-ro 0 1' > "$ROOT/etc/fstab"
   echo debian > "$ROOT/etc/hostname"

@@ -1,6 +1,7 @@
 //! The HTTP side of metadata.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use unkai_driver_network::{MetadataConnection, Services};
 
 use super::{Guest, ec2, openstack};
@@ -34,19 +36,25 @@ impl Services for Service {
         let desired = self.desired.clone();
         tokio::spawn(async move {
             let MetadataConnection { network_id, peer, stream, permit } = connection;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let guest = guest(&desired, &network_id, peer.ip());
-                async move { Ok::<_, Infallible>(respond(guest, request.method(), request.uri().path())) }
-            });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(16 << 10);
-            let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
+            serve(desired, network_id, peer.ip(), stream).await;
             drop(permit);
         });
     }
 }
 
-fn guest(desired: &Desired, network: &str, address: std::net::IpAddr) -> Option<Guest> {
+/// One connection of whoever has `address` in `network`, until either side has enough.
+async fn serve(desired: Desired, network: String, address: IpAddr, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let guest = guest(&desired, &network, address);
+        async move { Ok::<_, Infallible>(respond(guest, request.method(), request.uri().path())) }
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    // A client may close its side after the question and still wants the answer.
+    server.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(16 << 10).half_close(true);
+    let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+fn guest(desired: &Desired, network: &str, address: IpAddr) -> Option<Guest> {
     let (server, ports) = desired.server_at(network, address)?;
     let networks = ports.iter().filter_map(|port| desired.network(&port.network_id)).collect();
     Some(Guest { server, ports, networks })
@@ -109,12 +117,15 @@ fn openstack_version(version: &str) -> bool {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use unkai_link::item::{GuestData, ServerItem, net};
     use unkai_model::compute::Run;
 
-    fn guest() -> Guest {
+    pub(super) fn guest() -> Guest {
         let data = GuestData {
             name: "web".into(),
             hostname: "web".into(),

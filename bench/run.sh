@@ -1,6 +1,7 @@
 #!/bin/bash
 # Figures of one machine in one run, beside those of a real OpenStack (docs/bench.md has the meaning). Nothing here passes or fails.
 # usage: bench/run.sh [client options]       needs OSBENCH: the client program (python, standard library only)
+#   SIMULATED_HOSTS=N: N simulated hosts instead of this machine with a real QEMU for each server
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 UNKAI=${UNKAI:-$root/target/release/unkai}
@@ -15,7 +16,9 @@ finish() {
 }
 trap finish EXIT
 began=$(date +%s%N)
-"$UNKAI" up --state "$state" --listen 127.0.0.1:18466 --netns "$netns" --detach
+if [ -n "${SIMULATED_HOSTS:-}" ]; then where="--simulated-hosts $SIMULATED_HOSTS"; else where="--netns $netns"; fi
+# shellcheck disable=SC2086
+"$UNKAI" up --state "$state" --listen 127.0.0.1:18466 $where --detach
 echo "{\"figure\": \"up_ready\", \"unit\": \"ms\", \"value\": $((($(date +%s%N) - began) / 1000000))}"
 . "$state/openrc"
 venv=$("$root/scripts/venv.sh" client python-openstackclient)

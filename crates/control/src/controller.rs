@@ -1,7 +1,9 @@
 //! The controller's loops and its side of the link.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use unkai_link::item::{HostId, Item};
 use unkai_link::report::{Inventory, Up};
@@ -135,7 +137,7 @@ async fn purge(store: Store) {
     let mut tick = tokio::time::interval(PURGE_PERIOD);
     loop {
         tick.tick().await;
-        let over = retire::over(&store.view(), jiff::Timestamp::now());
+        let over = retire::over(&store.view(), store.now());
         if over.is_empty() {
             continue;
         }

@@ -17,6 +17,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 use tokio::sync::oneshot;
+use unkai_crashpoint::point;
 
 use crate::{Error, Result};
 
@@ -63,9 +64,11 @@ impl Netns {
         on_thread("make namespace", move || {
             share_run_dir()?;
             File::create(&path)?;
+            point("network: a namespace has a name only");
             unshare(CloneFlags::CLONE_NEWNET)?;
             let own = Path::new("/proc/thread-self/ns/net");
             mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+            point("network: a namespace is made");
             Ok(())
         })
         .await
@@ -83,6 +86,7 @@ impl Netns {
             Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => {}
             Err(e) => return Err(Error::errno(format!("unmount namespace {name}"))(e)),
         }
+        point("network: a namespace is unmounted");
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(format!("remove namespace {name}"))(e)),
             _ => Ok(()),

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use unkai_crashpoint::point;
 use uuid::Uuid;
 
 /// Programs used where an own implementation would be worse than theirs.
@@ -54,7 +55,10 @@ pub fn prepare(disk: &Disk, dir: &ServerDir, owner: Owner, tools: &Tools) -> Res
     remove_file(&temporary)?;
     create(disk, &temporary, bytes, tools)?;
     give(&temporary, owner)?;
-    std::fs::rename(&temporary, &path).map_err(Error::io("rename disk to", &path))
+    point("qemu: a disk is made but has no name");
+    std::fs::rename(&temporary, &path).map_err(Error::io("rename disk to", &path))?;
+    point("qemu: a disk is made");
+    Ok(())
 }
 
 /// Size of the disk's own file; none for a disk that is somebody else's. Refuses a base image that cannot be one.

@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::layout::{ServerDir, write_durably};
 use crate::spec::LaunchSpec;
 use serde::{Deserialize, Serialize};
+use unkai_crashpoint::point;
 
 const VERSION: u32 = 1;
 /// No honest ledger is near this.
@@ -69,7 +70,10 @@ impl Ledger {
 
     pub fn write(&self, dir: &ServerDir) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(self).map_err(|e| Error::Ledger { path: dir.ledger(), problem: e.to_string() })?;
-        write_durably(&dir.ledger(), &bytes)
+        point("qemu: before the ledger is written");
+        write_durably(&dir.ledger(), &bytes)?;
+        point("qemu: the ledger is written");
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use unkai_crashpoint::point;
 use unkai_model::Error;
 
 /// A directory of JSON files.
@@ -29,14 +30,20 @@ impl Ledger {
         let path = self.path(name);
         let context = || format!("writing the ledger `{}`", path.display());
         let bytes = serde_json::to_vec(value).map_err(|e| Error::caused(context(), e))?;
-        replace(&path, &bytes).map_err(|e| Error::caused(context(), e))
+        point("agent: before a note is written");
+        replace(&path, &bytes).map_err(|e| Error::caused(context(), e))?;
+        point("agent: a note is written");
+        Ok(())
     }
 
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::caused(format!("removing `{}`", path.display()), e)),
-            _ => Ok(()),
+            _ => {
+                point("agent: a note is removed");
+                Ok(())
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
 use unkai_store::{Changes, Store, View};
@@ -226,7 +227,10 @@ impl Follower {
         self.send(Down::Synced).await?;
         let mut beat = tokio::time::interval(BEAT);
         loop {
+            // In this order, so that a simulation is the same each time; none of them comes without pause.
             tokio::select! {
+                biased;
+                _ = beat.tick() => self.send(Down::Ping).await?,
                 report = up.next::<Up>() => match report.map_err(lost)? {
                     Some(report) => self.take(report).await?,
                     None => return Ok(()),
@@ -238,7 +242,6 @@ impl Follower {
                         self.send_changed(&self.server.store.view()).await?;
                     }
                 }
-                _ = beat.tick() => self.send(Down::Ping).await?,
             }
         }
     }

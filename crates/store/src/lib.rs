@@ -66,7 +66,8 @@ pub struct Store {
 
 pub(crate) struct Shared {
     view: ArcSwap<state::State>,
-    jobs: std::sync::mpsc::Sender<writer::Message>,
+    writer: writer::Handle,
+    source: Arc<dyn Source>,
     revision: tokio::sync::watch::Receiver<Revision>,
     remote: Option<Arc<dyn engine::Remote>>,
     /// Others write to the same engine.
@@ -90,6 +91,14 @@ impl Store {
         Self::open(Box::new(engine), source).expect("an empty database loads")
     }
 
+    /// A store that forgets and has no thread of its own: a transaction runs on the thread that sends it, at once. With time and chance
+    /// from `source`, a simulation on one thread is then the same each time.
+    pub fn in_step(source: Arc<dyn Source>) -> Self {
+        let engine = engine::sqlite::Sqlite::in_memory().expect("an in-memory database opens");
+        let shared = writer::start_in_step(Box::new(engine), Arc::new(Registry::all()), source).expect("an empty database loads");
+        Store { shared }
+    }
+
     pub fn open(engine: Box<dyn engine::Engine>, source: Arc<dyn Source>) -> Result<Self, Error> {
         Self::open_with(engine, Registry::all(), source)
     }
@@ -97,6 +106,11 @@ impl Store {
     /// Opens a store of other kinds than the model's.
     pub fn open_with(engine: Box<dyn engine::Engine>, registry: Registry, source: Arc<dyn Source>) -> Result<Self, Error> {
         writer::start(engine, Arc::new(registry), source).map(|shared| Store { shared })
+    }
+
+    /// What time it is for this store.
+    pub fn now(&self) -> Timestamp {
+        self.shared.source.now()
     }
 
     /// The newest committed state known here.
@@ -165,7 +179,7 @@ impl Store {
     }
 
     fn send(&self, message: writer::Message) -> Result<(), Error> {
-        self.shared.jobs.send(message).map_err(|_| gone())
+        self.shared.writer.send(&self.shared, message).map_err(|_| gone())
     }
 }
 

@@ -5,12 +5,13 @@
 //! cannot say whether it committed, callers wait until it can, and if that takes too long they are told just that.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
+use unkai_crashpoint::point;
 use unkai_model::Error;
 
 use crate::engine::{Batch, CommitError, Engine, News, Rows, StoredRow};
@@ -35,6 +36,47 @@ pub(crate) enum Message {
     Stop(oneshot::Sender<()>),
 }
 
+/// How messages reach the writer.
+pub(crate) enum Handle {
+    Thread(Sender<Message>),
+    /// The sender's own thread does the work. None once it has stopped.
+    InStep(Mutex<Option<Writer>>),
+}
+
+/// There is no writer any more.
+pub(crate) struct Stopped;
+
+impl Handle {
+    pub fn send(&self, shared: &Shared, message: Message) -> Result<(), Stopped> {
+        match self {
+            Handle::Thread(jobs) => jobs.send(message).map_err(|_| Stopped),
+            Handle::InStep(writer) => {
+                let mut held = writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut inbox = Inbox::default();
+                inbox.take(message);
+                let writer = held.as_mut().ok_or(Stopped)?;
+                writer.turn(shared, &mut inbox);
+                if let Some(stop) = inbox.stop {
+                    *held = None;
+                    let _ = stop.send(());
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A writer that works on its callers' threads. For engines that do not block and are not shared.
+pub(crate) fn start_in_step(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source: Arc<dyn Source>) -> Result<Arc<Shared>, Error> {
+    let state = load(&mut *engine, registry)?;
+    let (woken, revision) = watch::channel(state.revision);
+    Ok(Arc::new_cyclic(|shared: &Weak<Shared>| {
+        let writer = Writer { engine, source: source.clone(), shown: shared.clone(), woken };
+        let writer = Handle::InStep(Mutex::new(Some(writer)));
+        Shared { view: ArcSwap::from_pointee(state), writer, source, revision, remote: None, shares: false }
+    }))
+}
+
 /// Starts the writer thread, which owns the engine from the first moment: an engine may block, and its caller may be a runtime's thread.
 pub(crate) fn start(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source: Arc<dyn Source>) -> Result<Arc<Shared>, Error> {
     let (opened, result) = sync_channel(1);
@@ -49,7 +91,8 @@ pub(crate) fn start(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source
             let shares = engine.is_shared();
             let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
                 let remote = engine.follow(wake(shared.clone()));
-                Shared { view: ArcSwap::from_pointee(state), jobs, revision, remote, shares }
+                let source = source.clone();
+                Shared { view: ArcSwap::from_pointee(state), writer: Handle::Thread(jobs), source, revision, remote, shares }
             });
             let writer = Writer { engine, source, shown: Arc::downgrade(&shared), woken };
             let _ = opened.send(Ok(shared));
@@ -70,7 +113,7 @@ fn wake(shared: Weak<Shared>) -> Box<dyn Fn(Revision) + Send + Sync> {
             && shared.view.load().revision < newest
         {
             // A store that has stopped has nobody to tell.
-            let _ = shared.jobs.send(Message::Refresh(None));
+            let _ = shared.writer.send(&shared, Message::Refresh(None));
         }
     })
 }
@@ -105,7 +148,7 @@ fn decode(registry: &Registry, stored: &StoredRow) -> Result<(DocKey, Option<Row
     Ok(((kind, id), Some(Row { revision: stored.revision, value })))
 }
 
-struct Writer {
+pub(crate) struct Writer {
     engine: Box<dyn Engine>,
     source: Arc<dyn Source>,
     /// Weak, so that dropping the last handle closes the inbox and ends this thread.
@@ -149,24 +192,28 @@ impl Inbox {
     fn gather(first: Message, more: &Receiver<Message>) -> Self {
         let mut inbox = Inbox::default();
         for message in std::iter::once(first).chain(more.try_iter().take(LARGEST_BATCH - 1)) {
-            match message {
-                Message::Job(job) => inbox.jobs.push(job),
-                Message::Refresh(answer) => inbox.refreshes.extend(answer),
-                Message::Stop(answer) => {
-                    inbox.stop = Some(answer);
-                    break;
-                }
+            inbox.take(message);
+            if inbox.stop.is_some() {
+                break;
             }
         }
         inbox
     }
 
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => self.jobs.push(job),
+            Message::Refresh(answer) => self.refreshes.extend(answer),
+            Message::Stop(answer) => self.stop = Some(answer),
+        }
+    }
+
     /// `caught_up` is about the refreshes; the jobs know their results.
-    fn answer(self, caught_up: Result<(), String>) {
-        for job in self.jobs {
+    fn answer(&mut self, caught_up: Result<(), String>) {
+        for job in self.jobs.drain(..) {
             job.answer();
         }
-        for answer in self.refreshes {
+        for answer in self.refreshes.drain(..) {
             // Whoever stopped waiting does not want the answer.
             let _ = answer.send(caught_up.clone().map_err(Error::unavailable));
         }
@@ -177,16 +224,20 @@ impl Writer {
     fn run(mut self, messages: Receiver<Message>) {
         while let Ok(first) = messages.recv() {
             let mut inbox = Inbox::gather(first, &messages);
-            let stop = inbox.stop.take();
             let Some(shared) = self.shown.upgrade() else { return };
-            let caught_up = self.batch(&shared, &mut inbox.jobs);
-            inbox.answer(caught_up);
-            if let Some(stop) = stop {
+            self.turn(&shared, &mut inbox);
+            if let Some(stop) = inbox.stop {
                 drop(self);
                 let _ = stop.send(());
                 return;
             }
         }
+    }
+
+    /// Does what the inbox asks for and answers everybody but whoever wants it to stop.
+    fn turn(&mut self, shared: &Shared, inbox: &mut Inbox) {
+        let caught_up = self.batch(shared, &mut inbox.jobs);
+        inbox.answer(caught_up);
     }
 
     /// Runs the jobs and leaves in them what to answer; the result is about catching up.
@@ -221,7 +272,9 @@ impl Writer {
             }
             return Ok(());
         }
+        point("store: before a commit");
         self.commit(&Batch { revision: state.revision, rows: rows(&state, written) })?;
+        point("store: committed, nobody told");
         self.show(shared, state);
         Ok(())
     }

@@ -96,6 +96,9 @@ pub struct UpArgs {
     /// Only the controller: no servers run here.
     #[arg(long)]
     pub no_agent: bool,
+    /// This many simulated hosts instead of this machine: everything answers, nothing runs. For measuring and trying.
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["netns", "external_device"])]
+    pub simulated_hosts: usize,
     /// Name of the region in the service catalog.
     #[arg(long, default_value = "RegionOne")]
     pub region: String,
@@ -105,6 +108,13 @@ pub struct UpArgs {
     /// Physical device of the external network; without one it ends at this machine.
     #[arg(long)]
     pub external_device: Option<String>,
+}
+
+impl UpArgs {
+    /// Does this machine itself run servers?
+    pub fn runs_servers(&self) -> bool {
+        !self.no_agent && self.simulated_hosts == 0
+    }
 }
 
 impl Cli {

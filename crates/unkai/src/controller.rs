@@ -20,6 +20,8 @@ use crate::{access, local};
 
 /// The server certificate is made anew this often; it is good for much longer.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(24 * 3600);
+/// How long the address may still be in use at the start.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Config {
     pub listen: SocketAddr,
@@ -32,6 +34,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub authority: Arc<Authority>,
     pub store: Store,
+    pub link: Arc<LinkServer>,
 }
 
 /// All routes of all dialects. Identity's come with the identity that also checks the tokens of the others.
@@ -48,7 +51,7 @@ pub fn routes_with(cloud: &Cloud, identity: Routes) -> Routes {
 pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     let store = Store::open_sqlite(&state.store(), Arc::new(System))?;
     let authority = Arc::new(Authority::open(state.path())?);
-    let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+    let listener = listen(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr().context("reading the address listened on")?;
     let url = format!("https://{}", public_address(address));
     let password = access::write(state, &url, &config.region)?;
@@ -77,9 +80,22 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     tokio::spawn(renew(authority.clone(), certificate, address));
     tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
     tokio::spawn(local::serve(state.socket(), store.clone(), url.clone()));
-    tokio::spawn(unkai_control::run(store.clone(), link));
+    tokio::spawn(unkai_control::run(store.clone(), link.clone()));
     tokio::spawn(identity_upkeep(identity));
-    Ok(Running { url, address, authority, store })
+    Ok(Running { url, address, authority, store, link })
+}
+
+/// A process that was killed while it started another may have left its socket with that one for a moment.
+async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    let deadline = tokio::time::Instant::now() + ADDRESS_PATIENCE;
+    loop {
+        match tokio::net::TcpListener::bind(address).await {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 fn bootstrap_options(password: String, url: &str, region: &str) -> unkai_identity::BootstrapOptions {

@@ -1,15 +1,18 @@
 //! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net};
 use unkai_host::{Agent, AgentConfig, Dial, External};
+use unkai_link::item::HostId;
 use unkai_link::tls;
 use unkai_model::Meta;
 use unkai_model::identity::Project;
 use unkai_model::network::{Network, Segment, Standard, SubnetPool};
 use unkai_network::{Refusal, verbs};
+use unkai_sim::host;
 use unkai_store::{Store, Tx};
 
 use crate::cli::UpArgs;
@@ -93,6 +96,18 @@ pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) 
     let agent = Agent::open(host, config).await?;
     tokio::spawn(agent.run(dial));
     Ok(())
+}
+
+/// Hosts that are only simulated, in this process. They keep their ids from start to start.
+pub fn start_simulated(controller: &Running, count: usize) {
+    for number in 1..=count {
+        let host = HostId::new(format!("00000000-0000-4000-8000-{number:012x}"));
+        let mut inventory = host::inventory(&format!("sim-{number}"));
+        inventory.physical_networks.insert(EXTERNAL.into());
+        let agent = host::Agent { machine: host::Machine::new(host.clone()), inventory, pace: Duration::ZERO };
+        let link = controller.link.clone();
+        tokio::spawn(agent.run(move || std::future::ready(Ok(host::connect(&link, &host)))));
+    }
 }
 
 fn loopback_of(address: std::net::SocketAddr) -> std::net::SocketAddr {

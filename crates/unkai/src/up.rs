@@ -13,7 +13,7 @@ use crate::{controller, trial};
 
 pub fn run(args: UpArgs) -> Result<()> {
     let state = StateDir::create(&args.state)?;
-    if !args.no_agent {
+    if args.runs_servers() {
         state.require_searchable()?;
     }
     if let Some(running) = Running::read(&state.pid()) {
@@ -32,8 +32,11 @@ async fn serve(state: StateDir, args: UpArgs) -> Result<()> {
     let running = controller::start(&state, config).await?;
     if !args.no_agent {
         trial::external_network(&running.store, &args.external).await?;
+    }
+    if args.runs_servers() {
         trial::start_agent(&state, &running, &args).await?;
     }
+    trial::start_simulated(&running, args.simulated_hosts);
     println!("ready {}", running.url);
     std::io::stdout().flush().context("printing")?;
     let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;

@@ -26,11 +26,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use unkai_crashpoint::point;
+
 use crate::{Error, Result, netns::Netns};
 
 /// Applies a batch in a namespace, all or nothing.
 pub async fn apply(netns: &Netns, batch: String) -> Result<()> {
     let refused = netns.run("run nft", move || run(&batch)).await?;
+    point("network: rules are written");
     match refused {
         None => Ok(()),
         Some(message) => Err(Error::Nft { namespace: netns.name().to_owned(), message }),

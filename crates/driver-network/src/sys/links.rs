@@ -6,6 +6,8 @@ use rtnetlink::{
     packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, Stats64},
 };
 
+use unkai_crashpoint::point;
+
 use crate::{Error, Mac, Result, error::kernel_errno, netns::Netns};
 
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ impl Links {
 
     pub async fn change(&self, message: LinkMessage, what: &str) -> Result<()> {
         let result = self.handle.link().change(message).execute().await;
+        point("network: a device is changed");
         result.map_err(Error::netlink(self.on(what)))
     }
 
@@ -77,7 +80,10 @@ impl Links {
     pub async fn delete_index(&self, index: u32, name: &str) -> Result<()> {
         match self.handle.link().del(index).execute().await {
             Err(e) if kernel_errno(&e) != Some(libc::ENODEV) => Err(Error::netlink(self.on(&format!("delete device {name}")))(e)),
-            _ => Ok(()),
+            _ => {
+                point("network: a device is deleted");
+                Ok(())
+            }
         }
     }
 
@@ -101,7 +107,10 @@ impl Links {
     /// `true` when the device was made, `false` when it was there.
     async fn add(&self, message: LinkMessage, what: &str) -> Result<bool> {
         match self.handle.link().add(message).execute().await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                point("network: a device is made");
+                Ok(true)
+            }
             Err(e) if kernel_errno(&e) == Some(libc::EEXIST) => Ok(false),
             Err(e) => Err(Error::netlink(self.on(what))(e)),
         }

@@ -22,6 +22,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+use unkai_crashpoint::point;
 use uuid::Uuid;
 
 /// An open tap device for one port.
@@ -88,7 +89,9 @@ impl Qemu {
             keep,
             join: self.control_group(ledger),
         };
-        start.spawn()
+        let child = start.spawn();
+        point("qemu: a process is started but not noted");
+        child
     }
 
     fn groups(&self) -> Vec<u32> {

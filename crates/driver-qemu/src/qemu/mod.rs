@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
+use unkai_crashpoint::point;
 use uuid::Uuid;
 
 #[derive(Debug, Clone)]
@@ -267,6 +268,7 @@ impl Qemu {
         if let Some(vm) = entry.vm.take() {
             vm.kill().await?;
         }
+        point("qemu: a process is ended");
         for (_, process) in crate::process::scan(&self.inner.config.dir).into_iter().filter(|(server, _)| *server == id) {
             if let Some(process) = Process::adopt(process, id) {
                 process.kill();
@@ -276,8 +278,10 @@ impl Qemu {
         if let Some(parent) = &self.inner.config.cgroup_parent {
             cgroup::remove(parent, id);
         }
+        point("qemu: before a directory is removed");
         let dir = self.dir(id);
         blocking(move || dir.remove()).await?;
+        point("qemu: a directory is removed");
         lock(&self.inner.users).retain(|_, server| *server != id);
         lock(&self.inner.servers).remove(&id);
         Ok(())

@@ -1,0 +1,129 @@
+//! A whole cloud in one process: a store, a controller and its loops, and hosts on wires that can be cut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use unkai_control::{Controller, Images};
+use unkai_link::item::HostId;
+use unkai_link::server::{BoxFuture, Bytes, LinkServer};
+use unkai_model::compute::{FlavorCopy, Launch, PlacementWish, Run, Server, ServerSpec, ServerStatus, Verb, VmState};
+use unkai_model::image::Image;
+use unkai_model::{Error, Id, Meta};
+use unkai_store::{Store, Tx};
+
+use crate::host::{self, Agent, Machine};
+
+/// There are no images: simulated servers have no disks.
+struct NoImages;
+
+impl Images for NoImages {
+    fn open(&self, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
+        Box::pin(async move { Err(Error::not_found::<Image>(&image)) })
+    }
+    fn take(&self, image: Id<Image>, _: Bytes) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { Err(Error::not_found::<Image>(&image)) })
+    }
+}
+
+/// A task that ends with its owner.
+pub struct Task(JoinHandle<()>);
+
+impl Task {
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Task(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A controller on a store: the real loops and the real end of the link. Dropped, it is dead at once.
+pub struct ControllerProcess {
+    pub link: Arc<LinkServer>,
+    _loops: Task,
+}
+
+impl ControllerProcess {
+    pub fn start(store: &Store) -> Self {
+        let control = Controller::new(store.clone(), Arc::new(NoImages));
+        let link = LinkServer::new(store.clone(), control);
+        let loops = Task::spawn(unkai_control::run(store.clone(), link.clone()));
+        ControllerProcess { link, _loops: loops }
+    }
+}
+
+/// Starts a machine's agent towards this controller.
+pub fn attach(controller: &ControllerProcess, machine: &Machine, pace: Duration) -> Task {
+    let agent = Agent { machine: machine.clone(), inventory: host::inventory(machine.host.as_str()), pace };
+    let (link, host) = (controller.link.clone(), machine.host.clone());
+    Task::spawn(agent.run(move || std::future::ready(Ok(host::connect(&link, &host)))))
+}
+
+pub fn machine(number: usize) -> Machine {
+    Machine::new(HostId::new(format!("host-{number}")))
+}
+
+/// Asks for a server, as a dialect does.
+pub fn create_server(tx: &mut Tx, name: &str) -> Result<Id<Server>, Error> {
+    let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..FlavorCopy::default() };
+    let mut server = Server { meta: Meta::new(tx.new_id()).named(name), spec: spec(flavor, name), status: ServerStatus::default() };
+    server.ask(Verb::Create, VmState::Building);
+    tx.insert(server).map(|server| server.meta.id.clone())
+}
+
+fn spec(flavor: FlavorCopy, name: &str) -> ServerSpec {
+    ServerSpec {
+        user: "u".into(),
+        run: Run::Running,
+        launch: Launch {
+            flavor,
+            image: None,
+            image_properties: Default::default(),
+            shelved_image: None,
+            boot: Default::default(),
+            hostname: name.into(),
+            key_name: None,
+            public_key: None,
+            user_data: None,
+            config_drive: false,
+            admin_password: None,
+            personality: Default::default(),
+            reservation: String::new(),
+            launch_index: 0,
+            trusted_certs: None,
+            manual_disk: false,
+        },
+        ports: Vec::new(),
+        brought_ports: Default::default(),
+        description: None,
+        metadata: Default::default(),
+        tags: Default::default(),
+        access_ipv4: None,
+        access_ipv6: None,
+        lock: None,
+        wish: PlacementWish::default(),
+        availability: Default::default(),
+        hard_reboots: 0,
+        soft_reboots: 0,
+        incarnation: 0,
+        rescue: None,
+        resize: None,
+        port_tags: Default::default(),
+        asked: None,
+        reset: None,
+    }
+}
+
+/// Asks for another state.
+pub fn ask(tx: &mut Tx, id: &Id<Server>, run: Run, verb: Verb) -> Result<(), Error> {
+    tx.update(id, |server: &mut Server| {
+        server.spec.run = run;
+        server.ask(verb, VmState::Active);
+        Ok::<_, Error>(())
+    })
+    .map(drop)
+}

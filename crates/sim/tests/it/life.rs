@@ -1,0 +1,164 @@
+//! What a server goes through, over the real road: store, control, link, a simulated host, and back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use unkai_model::compute::{Host, Phase, Reachability, Run, Server, StopReason, Verb};
+use unkai_model::{Error, Id};
+use unkai_sim::cloud::{self, ControllerProcess};
+use unkai_sim::source::Simulated;
+use unkai_store::{Store, View};
+
+const PACE: Duration = Duration::from_millis(30);
+
+fn store() -> Store {
+    Store::in_step(Arc::new(Simulated::new(1)))
+}
+
+/// Waits for a state of the store.
+async fn until(store: &Store, what: &str, reached: impl Fn(&View) -> bool) {
+    let mut watch = store.watch();
+    let waiting = async {
+        while !reached(&store.view()) {
+            watch.next().await;
+        }
+    };
+    // Simulated time: it costs nothing to be patient.
+    let reached = tokio::time::timeout(Duration::from_secs(600), waiting).await;
+    assert!(
+        reached.is_ok(),
+        "not reached: {what}; servers: {:#?}",
+        store.view().all::<Server>().map(|s| s.status.clone()).collect::<Vec<_>>()
+    );
+}
+
+fn phase(view: &View, id: &Id<Server>) -> Option<Phase> {
+    view.get(id).filter(|server| server.is_settled()).map(|server| server.status.observed.phase.clone())
+}
+
+/// Creates servers once `hosts` hosts can take them.
+async fn create(store: &Store, hosts: usize, count: usize) -> Vec<Id<Server>> {
+    until(store, "the hosts are there", |view| view.count::<Host>() == hosts).await;
+    let made = store.transact(move |tx| (0..count).map(|n| cloud::create_server(tx, &format!("s{n}"))).collect::<Result<Vec<_>, Error>>());
+    made.await.unwrap()
+}
+
+async fn all_running(store: &Store, servers: &[Id<Server>]) {
+    until(store, "all run", |view| servers.iter().all(|id| phase(view, id) == Some(Phase::Running))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_placed_started_stopped_and_deleted() {
+    let store = store();
+    let controller = ControllerProcess::start(&store);
+    let machine = cloud::machine(1);
+    let _agent = cloud::attach(&controller, &machine, PACE);
+    let servers = create(&store, 1, 3).await;
+    all_running(&store, &servers).await;
+    assert_eq!(machine.servers().len(), 3);
+    let id = servers[0].clone();
+    let stop = id.clone();
+    store.transact(move |tx| cloud::ask(tx, &stop, Run::Stopped, Verb::Stop)).await.unwrap();
+    until(&store, "it is stopped", |view| phase(view, &id) == Some(Phase::Stopped(StopReason::Asked))).await;
+    let delete = id.clone();
+    store.transact(move |tx| cloud::ask(tx, &delete, Run::Deleted, Verb::Delete)).await.unwrap();
+    until(&store, "it is gone", |view| view.get(&id).is_none_or(|server| !server.is_live())).await;
+    assert_eq!(machine.servers().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_wait_for_a_host_without_an_agent_and_say_why() {
+    let store = store();
+    let _controller = ControllerProcess::start(&store);
+    let servers = create(&store, 0, 1).await;
+    until(&store, "a fault", |view| view.get(&servers[0]).is_some_and(|server| server.status.fault.is_some())).await;
+    let fault = store.view().get(&servers[0]).unwrap().status.fault.clone().unwrap();
+    assert!(fault.message.contains("No valid host"), "{}", fault.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_controller_stops_nothing_and_the_next_one_finds_all_as_it_was() {
+    let store = store();
+    let controller = ControllerProcess::start(&store);
+    let machine = cloud::machine(1);
+    let agent = cloud::attach(&controller, &machine, PACE);
+    let servers = create(&store, 1, 5).await;
+    all_running(&store, &servers).await;
+    drop((controller, agent));
+    let before = machine.servers();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(machine.servers(), before);
+    let controller = ControllerProcess::start(&store);
+    let _agent = cloud::attach(&controller, &machine, PACE);
+    until(&store, "the host is up", |view| view.all::<Host>().all(|host| host.status.reachability == Reachability::Up)).await;
+    all_running(&store, &servers).await;
+    assert_eq!(machine.servers(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_host_is_suspect_then_lost_then_up_again() {
+    let store = store();
+    let controller = ControllerProcess::start(&store);
+    let machine = cloud::machine(1);
+    let agent = cloud::attach(&controller, &machine, PACE);
+    let is = |wanted: Reachability| move |view: &View| view.all::<Host>().any(|host| host.status.reachability == wanted);
+    until(&store, "up", is(Reachability::Up)).await;
+    drop(agent);
+    until(&store, "suspect", is(Reachability::Suspect)).await;
+    until(&store, "lost", is(Reachability::Lost)).await;
+    let _agent = cloud::attach(&controller, &machine, PACE);
+    until(&store, "up again", is(Reachability::Up)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_returning_host_still_has_and_nobody_wants_goes() {
+    let store = store();
+    let controller = ControllerProcess::start(&store);
+    let machine = cloud::machine(1);
+    let agent = cloud::attach(&controller, &machine, PACE);
+    let servers = create(&store, 1, 2).await;
+    all_running(&store, &servers).await;
+    drop((agent, controller));
+    let controller = ControllerProcess::start(&store);
+    let other = cloud::machine(2);
+    let _other = cloud::attach(&controller, &other, PACE);
+    until(&store, "the host is lost", |view| view.get(&machine.host).is_some_and(|host| host.status.reachability == Reachability::Lost))
+        .await;
+    let id = servers[0].clone();
+    // As if it had been moved away meanwhile.
+    let moved = store.transact(move |tx| {
+        tx.update(&id, |server: &mut Server| {
+            server.status.host = None;
+            Ok::<_, Error>(())
+        })
+    });
+    moved.await.unwrap();
+    until(&store, "it runs on the other host", |view| {
+        view.get(&servers[0]).is_some_and(|server| server.status.host.as_ref() == Some(&other.host))
+            && phase(view, &servers[0]) == Some(Phase::Running)
+    })
+    .await;
+    let _agent = cloud::attach(&controller, &machine, PACE);
+    let only: BTreeSet<_> = [servers[1].clone()].into();
+    until(&store, "the host is up", |view| view.get(&machine.host).is_some_and(|host| host.status.reachability == Reachability::Up)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(machine.servers().into_keys().collect::<BTreeSet<_>>(), only);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_seed_is_one_history() {
+    let mut histories = BTreeSet::new();
+    for _ in 0..3 {
+        let store = Store::in_step(Arc::new(Simulated::new(7)));
+        let controller = ControllerProcess::start(&store);
+        let machines: Vec<_> = (1..4).map(cloud::machine).collect();
+        let _agents: Vec<_> = machines.iter().map(|machine| cloud::attach(&controller, machine, PACE)).collect();
+        let servers = create(&store, 3, 20).await;
+        all_running(&store, &servers).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let places = store.view().all::<Server>().map(|server| format!("{server:?}")).collect::<Vec<_>>().join("\n");
+        histories.insert((store.view().revision(), places));
+    }
+    assert_eq!(histories.len(), 1, "the same seed went different ways");
+}

@@ -1,0 +1,3 @@
+//! The controller and its link with simulated hosts, in memory.
+
+mod life;

@@ -1,0 +1,4 @@
+//! The binary as a process, used as a client uses it. Needs root, QEMU and nftables, as servers do.
+
+mod cloud;
+mod crash;

@@ -20,7 +20,7 @@ use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::server::Servers;
 use crate::worker::{Progress, Work, Workers};
-use crate::{inventory, metadata, network, snapshot, tunnel};
+use crate::{inventory, metadata, network, prefetch, snapshot, tunnel};
 
 /// User and group ids that servers run as.
 const USERS: std::ops::Range<u32> = 200_000..210_000;
@@ -170,7 +170,7 @@ impl Agent {
         for key in self.desired.keys() {
             workers.wake(&key);
         }
-        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep());
+        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep(&workers));
     }
 
     async fn follow_exits(&self, workers: &Workers) {
@@ -277,11 +277,15 @@ impl Agent {
         inventory::read(&self.dir, address, self.underlay, self.physical.clone(), self.qemu_version, accel == Accel::Kvm)
     }
 
-    async fn sweep(&self) {
+    /// Lets go of images that nobody needs, and looks again for those that are to be at hand.
+    async fn sweep(&self, workers: &Workers) {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            let used = self.servers.bases_in_use();
+            let wanted: Vec<_> = self.desired.keys().into_iter().filter(|key| key.kind == ItemKind::Image).collect();
+            wanted.iter().for_each(|key| workers.wake(key));
+            let ahead = wanted.iter().filter_map(|key| Some(self.servers.images.path(&self.desired.image(&key.id)?.image)));
+            let used: Vec<_> = self.servers.bases_in_use().into_iter().chain(ahead).collect();
             let images = self.servers.images.clone();
             let _ = tokio::task::spawn_blocking(move || images.sweep(&used)).await;
         }
@@ -300,6 +304,7 @@ impl Work for Agent {
                     };
                     snapshot::converge(&self.servers, self.dir.join("snapshots"), item).await
                 }
+                ItemKind::Image => prefetch::converge(&self.servers, self.desired.image(&key.id)).await,
                 _ => {
                     let result = network::converge(&self.servers.network, &self.desired, &key).await;
                     if key.kind == ItemKind::Router {

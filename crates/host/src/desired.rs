@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
-use unkai_link::item::{Item, ItemKey, ItemKind, ServerItem, net};
+use unkai_link::item::{ImageItem, Item, ItemKey, ItemKind, ServerItem, net};
 use unkai_model::Error;
 
 use crate::ledger::Ledger;
@@ -80,6 +80,13 @@ impl Desired {
     pub fn group(&self, id: &str) -> Option<net::GroupSpec> {
         match self.one(ItemKind::Group, id).as_deref() {
             Some(Item::Group(group)) => Some(group.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn image(&self, id: &str) -> Option<ImageItem> {
+        match self.one(ItemKind::Image, id).as_deref() {
+            Some(Item::Image(image)) => Some(image.clone()),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Images on this host: fetched once over the link, verified, converted when QEMU cannot use them as they are.
 //!
-//! A file has its name only when it is whole and verified. Files that no server's disk stands on are removed after a while.
+//! A file has its name only when it is whole and verified. Files that no server's disk stands on, and
+//! that no aggregate wants here, are removed after a while.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -32,12 +33,14 @@ pub struct Images {
     dir: PathBuf,
     /// One fetch of an image at a time.
     busy: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    /// One image ahead of need at a time: servers that start have the rest of the wire.
+    ahead: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Images {
     pub fn open(dir: PathBuf) -> Result<Self, Error> {
         std::fs::create_dir_all(&dir).map_err(|e| Error::caused(format!("creating `{}`", dir.display()), e))?;
-        let images = Images { dir, busy: Arc::default() };
+        let images = Images { dir, busy: Arc::default(), ahead: Arc::default() };
         images.sweep_partial();
         Ok(images)
     }
@@ -51,9 +54,20 @@ impl Images {
         usable.map_err(|e| Error::caused(what, e))?.finish().await
     }
 
+    /// Has the image at hand, as [`Images::base`] would need it.
+    pub async fn prefetch(&self, link: &Link, image: &ImageRef) -> Result<(), Error> {
+        let _turn = self.ahead.lock().await;
+        self.base(link, image).await.map(drop)
+    }
+
+    /// Where the bytes of an image are, or will be.
+    pub fn path(&self, image: &ImageRef) -> PathBuf {
+        self.dir.join(format!("{}-{}", image.id, image.sha512.get(..16).unwrap_or("none")))
+    }
+
     /// The bytes of the image as they are, for kernels and ramdisks.
     pub async fn fetch(&self, link: &Link, image: &ImageRef) -> Result<PathBuf, Error> {
-        let path = self.dir.join(format!("{}-{}", image.id, image.sha512.get(..16).unwrap_or("none")));
+        let path = self.path(image);
         let lock = self.lock(image.id.as_str());
         let _held = lock.lock().await;
         if !path.exists() {

@@ -12,6 +12,7 @@ mod inventory;
 mod ledger;
 mod metadata;
 mod network;
+mod prefetch;
 mod server;
 mod snapshot;
 mod tunnel;

@@ -65,8 +65,12 @@ impl Cloud {
         assert!(output.status.success(), "up: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
     }
 
+    pub fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("unkai.log")).unwrap_or_default()
+    }
+
     pub fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.state().join("unkai.log")).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
@@ -125,9 +129,14 @@ impl Cloud {
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        self.call_at("2.79", method, path, body).await
+    }
+
+    /// A call at this version of the compute API.
+    pub async fn call_at(&self, version: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
         let method = method.parse().expect("a method");
         let mut request = self.http.request(method, self.url(path)).header("x-auth-token", &self.token);
-        request = request.header("openstack-api-version", "compute 2.79");
+        request = request.header("openstack-api-version", format!("compute {version}"));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -146,6 +155,14 @@ impl Cloud {
         let (status, body) = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()));
         assert!(status < 300, "{method} {path}: {status} {body}");
         body
+    }
+
+    /// An image of an empty disk.
+    pub async fn upload_blank(&self) -> String {
+        let disk = self.state().join("blank.qcow2");
+        let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("1M").status().expect("qemu-img starts");
+        assert!(made.success());
+        self.upload_image(&disk).await
     }
 
     pub async fn upload_image(&self, file: &Path) -> String {

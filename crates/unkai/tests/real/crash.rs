@@ -1,8 +1,6 @@
 //! `kill -9` at every step of creating and of deleting a server: no acknowledged write is lost, nothing is left behind, and what runs is
 //! adopted.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
@@ -19,10 +17,7 @@ struct Scene {
 
 async fn scene() -> Scene {
     let cloud = Cloud::new().await;
-    let disk = cloud.state().join("blank.qcow2");
-    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("1M").status().expect("qemu-img starts");
-    assert!(made.success());
-    let image = cloud.upload_image(&disk).await;
+    let image = cloud.upload_blank().await;
     let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
     let flavor = flavors["flavors"][0]["id"].as_str().expect("a flavor").to_owned();
     let network = cloud.must("POST", "/network/v2.0/networks", Some(json!({"network": {"name": "n"}}))).await;

@@ -108,6 +108,10 @@ pub struct UpArgs {
     /// Physical device of the external network; without one it ends at this machine.
     #[arg(long)]
     pub external_device: Option<String>,
+    /// Let tenants import images from this place: scheme, host and port, as in https://images.example.org. May be given several times;
+    /// without it, nothing is downloaded.
+    #[arg(long, value_name = "ORIGIN")]
+    pub web_download_from: Vec<unkai_image::Origin>,
 }
 
 impl UpArgs {

@@ -26,6 +26,7 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Config {
     pub listen: SocketAddr,
     pub region: String,
+    pub images: unkai_image::Settings,
 }
 
 /// A running controller.
@@ -38,10 +39,10 @@ pub struct Running {
 }
 
 /// All routes of all dialects. Identity's come with the identity that also checks the tokens of the others.
-pub fn routes_with(cloud: &Cloud, identity: Routes) -> Routes {
+pub fn routes_with(cloud: &Cloud, identity: Routes, images: unkai_image::Settings) -> Routes {
     Routes::new()
         .nest("/identity", identity)
-        .nest("/image", unkai_image::routes(cloud))
+        .nest("/image", unkai_image::routes_with(cloud, images))
         .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
         .nest("/console", unkai_compute::console_routes(cloud))
@@ -69,7 +70,7 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     unkai_identity::bootstrap(&store, bootstrap_options(password, &url, &config.region)).await?;
     unkai_compute::admin::bootstrap(&store).await?;
 
-    let images = unkai_image::images(&cloud, &unkai_image::Settings::default());
+    let images = unkai_image::images(&cloud, &config.images);
     images.recover().await?;
     let control = Controller::new(store.clone(), Arc::new(StoredImages(images)));
     let link = LinkServer::new(store.clone(), control);
@@ -78,7 +79,7 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
     let certificate = Arc::new(tls::Certificate::new(server_identity(&authority, address)?)?);
     let settings = tls::server(&authority, certificate.clone())?;
     tokio::spawn(renew(authority.clone(), certificate, address));
-    tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
+    tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity, config.images), link: link.clone() }.serve());
     tokio::spawn(local::serve(state.socket(), store.clone(), url.clone()));
     tokio::spawn(unkai_control::run(store.clone(), link.clone()));
     tokio::spawn(identity_upkeep(identity));
@@ -102,8 +103,8 @@ fn bootstrap_options(password: String, url: &str, region: &str) -> unkai_identit
     unkai_identity::BootstrapOptions { admin_password: Some(password), region: region.to_owned(), url: url.to_owned() }
 }
 
-fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>) -> Router {
-    let app = routes_with(cloud, unkai_identity::routes_with(identity.clone()))
+fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>, images: unkai_image::Settings) -> Router {
+    let app = routes_with(cloud, unkai_identity::routes_with(identity.clone()), images)
         .into_router(cloud.clone())
         .layer(axum::middleware::from_fn(unkai_openstack::request_id));
     // A layer of a router comes after its choice of a route; the path is put right before.
@@ -193,7 +194,7 @@ mod tests {
     fn client(token: &str) -> (tempfile::TempDir, Client, Vec<RouteInfo>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cloud = cloud(dir.path());
-        let routes = || routes_with(&cloud, unkai_identity::routes(&cloud));
+        let routes = || routes_with(&cloud, unkai_identity::routes(&cloud), unkai_image::Settings::default());
         let list = routes().list().to_vec();
         let client = Client::new(&cloud, routes(), token);
         (dir, client, list)

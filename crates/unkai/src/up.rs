@@ -28,7 +28,9 @@ pub fn run(args: UpArgs) -> Result<()> {
 
 async fn serve(state: StateDir, args: UpArgs) -> Result<()> {
     Running::me()?.write(&state.pid())?;
-    let config = controller::Config { listen: args.listen, region: args.region.clone() };
+    let images = unkai_image::Choices { download_from: args.web_download_from.clone(), ..unkai_image::Choices::default() };
+    let images = unkai_image::Settings::new(images);
+    let config = controller::Config { listen: args.listen, region: args.region.clone(), images };
     let running = controller::start(&state, config).await?;
     if !args.no_agent {
         trial::external_network(&running.store, &args.external).await?;

@@ -15,6 +15,7 @@ pub struct Cloud {
     dir: tempfile::TempDir,
     netns: String,
     port: u16,
+    options: Vec<String>,
     http: reqwest::Client,
     token: String,
 }
@@ -25,13 +26,25 @@ pub type Answer = Result<(u16, Value), reqwest::Error>;
 impl Cloud {
     /// Starts a new cloud and logs in as its administrator.
     pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One with more options for `unkai up`.
+    pub async fn with(options: &[&str]) -> Self {
         // Users of QEMU must be able to pass through the directories above.
         let dir = tempfile::Builder::new().prefix("unkai-real-").tempdir_in("/var/tmp").expect("a directory in /var/tmp");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the loopback");
         let port = listener.local_addr().expect("a bound address").port();
         drop(listener);
         let netns = format!("unkai-real-{port}");
-        let mut cloud = Cloud { dir, netns, port, http: reqwest::Client::new(), token: String::new() };
+        let mut cloud = Cloud {
+            dir,
+            netns,
+            port,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            http: reqwest::Client::new(),
+            token: String::new(),
+        };
         cloud.up();
         let ca = std::fs::read(cloud.state().join("ca.pem")).expect("the CA's certificate");
         let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
@@ -60,7 +73,12 @@ impl Cloud {
         let listen = format!("127.0.0.1:{}", self.port);
         let state = self.state();
         std::fs::create_dir_all(&state).expect("the state directory");
-        let output = self.unkai().args(["up", "--detach", "--listen", &listen, "--netns", &self.netns, "--state"]).arg(&state).output();
+        let output = self
+            .unkai()
+            .args(["up", "--detach", "--listen", &listen, "--netns", &self.netns, "--state"])
+            .arg(&state)
+            .args(&self.options)
+            .output();
         let output = output.expect("the binary starts");
         assert!(output.status.success(), "up: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
     }

@@ -3,3 +3,4 @@
 mod aggregate_images;
 mod cloud;
 mod crash;
+mod web_download;

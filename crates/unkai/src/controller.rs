@@ -179,6 +179,9 @@ async fn identity_upkeep(identity: Arc<unkai_identity::Identity>) {
 }
 
 #[cfg(test)]
+mod access_rules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

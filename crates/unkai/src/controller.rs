@@ -72,6 +72,7 @@ pub async fn start(state: &StateDir, config: Config) -> Result<Running> {
 
     let images = unkai_image::images(&cloud, &config.images);
     images.recover().await?;
+    tokio::spawn(images.clone().follow_deletions());
     let control = Controller::new(store.clone(), Arc::new(StoredImages(images)));
     let link = LinkServer::new(store.clone(), control);
     tunnels.0.set(link.clone()).map_err(|_| anyhow::anyhow!("the controller was started twice"))?;

@@ -8,14 +8,14 @@ use crate::cloud::Cloud;
 /// No road is nearly as long; a loop that gets here does not end.
 const MOST_STEPS: u64 = 400;
 
-struct Scene {
-    cloud: Cloud,
+pub struct Scene {
+    pub cloud: Cloud,
     image: String,
     flavor: String,
     network: String,
 }
 
-async fn scene() -> Scene {
+pub async fn scene() -> Scene {
     let cloud = Cloud::new().await;
     let image = cloud.upload_blank().await;
     let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
@@ -32,32 +32,32 @@ impl Scene {
         json!({"server": {"name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network}]}})
     }
 
-    async fn servers(&self) -> Vec<Value> {
+    pub async fn servers(&self) -> Vec<Value> {
         self.cloud.get("/compute/v2.1/servers/detail").await["servers"].as_array().expect("a list").clone()
     }
 
-    async fn status(&self, id: &str) -> Option<String> {
+    pub async fn status(&self, id: &str) -> Option<String> {
         let answer = self.cloud.call("GET", &format!("/compute/v2.1/servers/{id}"), None).await.ok()?;
         answer.1["server"]["status"].as_str().map(str::to_owned)
     }
 
-    async fn create(&self) -> String {
+    pub async fn create(&self) -> String {
         let made = self.cloud.must("POST", "/compute/v2.1/servers", Some(self.request("s"))).await;
         let id = made["server"]["id"].as_str().expect("an id").to_owned();
         self.active(&id).await;
         id
     }
 
-    async fn active(&self, id: &str) {
+    pub async fn active(&self, id: &str) {
         self.cloud.until("the server is ACTIVE", || async { self.status(id).await.as_deref() == Some("ACTIVE") }).await;
     }
 
-    async fn delete(&self, id: &str) {
+    pub async fn delete(&self, id: &str) {
         self.cloud.must("DELETE", &format!("/compute/v2.1/servers/{id}"), None).await;
     }
 
     /// Nothing of any server is left: neither in the documents nor on the machine.
-    async fn clean(&self, context: &str) {
+    pub async fn clean(&self, context: &str) {
         let cloud = &self.cloud;
         cloud.until(&format!("{context}: no server is listed"), || async { self.servers().await.is_empty() }).await;
         let nothing = || async {

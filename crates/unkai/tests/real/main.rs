@@ -3,4 +3,5 @@
 mod aggregate_images;
 mod cloud;
 mod crash;
+mod shelving;
 mod web_download;

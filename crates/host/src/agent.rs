@@ -207,6 +207,7 @@ impl Agent {
             let down = tokio::select! {
                 down = session.next() => down.map_err(|e| Error::caused("reading from the controller", e))?,
                 _ = beat.tick() => {
+                    self.desired.write_missing();
                     session.up.send(Up::Beat).await.map_err(|_| Error::unavailable("the session has ended"))?;
                     continue;
                 }

@@ -16,6 +16,8 @@ use unkai_link::client::Link;
 use unkai_link::item::ImageRef;
 use unkai_model::Error;
 
+use crate::full;
+
 /// How long an unused file is kept.
 const UNUSED: Duration = Duration::from_secs(3600);
 
@@ -81,11 +83,20 @@ impl Images {
     }
 
     async fn download(&self, link: &Link, image: &ImageRef, path: &Path) -> Result<(), Error> {
+        full::require_room(&self.dir, image.size).map_err(|e| Error::caused(format!("fetching image {}", image.id), e))?;
         let partial = path.with_extension("part");
+        let fetched = self.fetch_into(link, image, &partial, path).await;
+        if fetched.is_err() {
+            let _ = tokio::fs::remove_file(&partial).await;
+        }
+        fetched
+    }
+
+    async fn fetch_into(&self, link: &Link, image: &ImageRef, partial: &Path, path: &Path) -> Result<(), Error> {
         let context = || format!("fetching image {} to `{}`", image.id, partial.display());
         let failed = |e: std::io::Error| Error::caused(context(), e);
         let (mut bytes, _) = link.get_image(&image.id).await?;
-        let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
+        let mut file = tokio::fs::File::create(partial).await.map_err(failed)?;
         let (mut digest, mut buffer, mut length) = (Sha512::new(), vec![0; 256 << 10], 0u64);
         loop {
             let n = bytes.read(&mut buffer).await.map_err(failed)?;
@@ -99,13 +110,13 @@ impl Images {
             }
             file.write_all(&buffer[..n]).await.map_err(failed)?;
         }
+        file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let found = hex::encode(digest.finalize());
         if length != image.size || found != image.sha512 {
-            let _ = tokio::fs::remove_file(&partial).await;
             return Err(Error::internal(format!("{}: {length} bytes with the wrong digest", context())));
         }
-        tokio::fs::rename(&partial, path).await.map_err(failed)
+        tokio::fs::rename(partial, path).await.map_err(failed)
     }
 
     fn sweep_partial(&self) {

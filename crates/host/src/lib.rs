@@ -7,6 +7,7 @@
 mod agent;
 mod desired;
 mod dial;
+mod full;
 mod images;
 mod inventory;
 mod ledger;

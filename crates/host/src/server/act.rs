@@ -19,6 +19,7 @@ use super::define::{self, Bases};
 use super::plan::{Done, Local, Power, Shape, Step, next};
 use super::report;
 use crate::desired::Desired;
+use crate::full;
 use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::network::{before_port, failed};
@@ -113,7 +114,8 @@ impl Servers {
                 let text = chain(&error);
                 tracing::error!(server = id, generation = item.generation, error = text, "given up");
                 self.report(&item, Phase::Failed(text)).await;
-                Ok(Progress::Settled)
+                // Room may be made without anybody touching this server.
+                if full::is_full(&error) { Err(error) } else { Ok(Progress::Settled) }
             }
         }
     }

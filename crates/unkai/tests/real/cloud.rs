@@ -31,6 +31,11 @@ impl Cloud {
 
     /// One with more options for `unkai up`.
     pub async fn with(options: &[&str]) -> Self {
+        Self::prepared(options, |_| ()).await
+    }
+
+    /// One whose state directory is prepared before it starts.
+    pub async fn prepared(options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         // Users of QEMU must be able to pass through the directories above.
         let dir = tempfile::Builder::new().prefix("unkai-real-").tempdir_in("/var/tmp").expect("a directory in /var/tmp");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the loopback");
@@ -45,6 +50,8 @@ impl Cloud {
             http: reqwest::Client::new(),
             token: String::new(),
         };
+        std::fs::create_dir_all(cloud.state()).expect("the state directory");
+        prepare(&cloud.state());
         cloud.up();
         let ca = std::fs::read(cloud.state().join("ca.pem")).expect("the CA's certificate");
         let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");

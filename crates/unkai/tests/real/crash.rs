@@ -16,19 +16,22 @@ pub struct Scene {
 }
 
 pub async fn scene() -> Scene {
-    let cloud = Cloud::new().await;
-    let image = cloud.upload_blank().await;
-    let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
-    let flavor = flavors["flavors"][0]["id"].as_str().expect("a flavor").to_owned();
-    let network = cloud.must("POST", "/network/v2.0/networks", Some(json!({"network": {"name": "n"}}))).await;
-    let network = network["network"]["id"].as_str().expect("an id").to_owned();
-    let subnet = json!({"subnet": {"network_id": network, "cidr": "10.9.0.0/24", "ip_version": 4}});
-    cloud.must("POST", "/network/v2.0/subnets", Some(subnet)).await;
-    Scene { cloud, image, flavor, network }
+    Scene::of(Cloud::new().await).await
 }
 
 impl Scene {
-    fn request(&self, name: &str) -> Value {
+    pub async fn of(cloud: Cloud) -> Self {
+        let image = cloud.upload_blank().await;
+        let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
+        let flavor = flavors["flavors"][0]["id"].as_str().expect("a flavor").to_owned();
+        let network = cloud.must("POST", "/network/v2.0/networks", Some(json!({"network": {"name": "n"}}))).await;
+        let network = network["network"]["id"].as_str().expect("an id").to_owned();
+        let subnet = json!({"subnet": {"network_id": network, "cidr": "10.9.0.0/24", "ip_version": 4}});
+        cloud.must("POST", "/network/v2.0/subnets", Some(subnet)).await;
+        Scene { cloud, image, flavor, network }
+    }
+
+    pub fn request(&self, name: &str) -> Value {
         json!({"server": {"name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network}]}})
     }
 
@@ -41,9 +44,14 @@ impl Scene {
         answer.1["server"]["status"].as_str().map(str::to_owned)
     }
 
-    pub async fn create(&self) -> String {
+    /// Asks for a server.
+    pub async fn ask(&self) -> String {
         let made = self.cloud.must("POST", "/compute/v2.1/servers", Some(self.request("s"))).await;
-        let id = made["server"]["id"].as_str().expect("an id").to_owned();
+        made["server"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    pub async fn create(&self) -> String {
+        let id = self.ask().await;
         self.active(&id).await;
         id
     }

@@ -3,5 +3,6 @@
 mod aggregate_images;
 mod cloud;
 mod crash;
+mod full_disk;
 mod shelving;
 mod web_download;

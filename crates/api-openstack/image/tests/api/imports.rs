@@ -79,7 +79,7 @@ async fn web() -> String {
         .route("/round", get(|| async { Redirect::temporary("/round") }))
         .route("/large", get(|| async { "x".repeat(LIMIT + 1) }))
         .route("/endless", get(|| async { pieces(stream::repeat("a piece")) }))
-        .route("/mute", get(|| std::future::pending::<&str>()))
+        .route("/mute", get(std::future::pending::<&str>))
         .route("/stalls", get(|| async { pieces(stream::iter(["a piece"]).chain(stream::pending())) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

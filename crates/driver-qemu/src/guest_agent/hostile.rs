@@ -1,14 +1,12 @@
 //! The program behind the channel is the tenant's: the corpus of what it may say, changed copies of it, and an agent that never stops.
 
 use super::*;
+use crate::corpus;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
-#[path = "../../../../tests/corpus/format.rs"]
-mod format;
-
-fn samples() -> Vec<format::Sample> {
-    format::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/guest-agent"))
+fn samples() -> Vec<corpus::Sample> {
+    corpus::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/guest-agent"))
 }
 
 /// What a command comes to when the agent says these bytes and closes.
@@ -65,7 +63,7 @@ fn check(runtime: &tokio::runtime::Runtime, bytes: &[u8]) -> std::result::Result
 fn changed_answers_and_noise_do_no_harm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let small = || samples().into_iter().filter(|sample| sample.bytes.len() < 10_000).collect();
-    proptest!(|(bytes in format::mutated(small()))| check(&runtime, &bytes)?);
+    proptest!(|(bytes in corpus::mutated(small()))| check(&runtime, &bytes)?);
     proptest!(|(bytes in proptest::collection::vec(any::<u8>(), 0..600))| check(&runtime, &bytes)?);
 }
 

@@ -9,12 +9,10 @@ use proptest::prelude::*;
 use super::answer::{Outcome, answer, tests::network};
 use super::forward::fitting;
 use super::request::{Request, datagram};
+use crate::corpus;
 
-#[path = "../../../../../tests/corpus/format.rs"]
-mod format;
-
-fn samples(of: &str) -> Vec<format::Sample> {
-    format::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(of))
+fn samples(of: &str) -> Vec<corpus::Sample> {
+    corpus::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(of))
 }
 
 fn say(message: &Message) -> String {
@@ -41,7 +39,7 @@ fn of_resolver(bytes: &[u8]) -> String {
     fitting(&query(), bytes).map_or("passed over".into(), |message| say(&message))
 }
 
-fn corpus(of: &str, judge: fn(&[u8]) -> String, check: fn(&[u8]) -> Result<(), TestCaseError>) {
+fn judge_all(of: &str, judge: fn(&[u8]) -> String, check: fn(&[u8]) -> Result<(), TestCaseError>) {
     let samples = samples(of);
     assert!(samples.len() >= 20, "only {} files", samples.len());
     let mut wrong = Vec::new();
@@ -56,12 +54,12 @@ fn corpus(of: &str, judge: fn(&[u8]) -> String, check: fn(&[u8]) -> Result<(), T
 
 #[test]
 fn questions_of_the_corpus_get_their_verdicts() {
-    corpus("dns", to_guest, check_question);
+    judge_all("dns", to_guest, check_question);
 }
 
 #[test]
 fn answers_of_the_corpus_get_their_verdicts() {
-    corpus("resolver", of_resolver, check_answer);
+    judge_all("resolver", of_resolver, check_answer);
 }
 
 /// What must hold for any question: an answer is one, to it, and fits; what is passed on is one question written anew.
@@ -109,12 +107,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn changed_questions_do_no_harm(bytes in format::mutated(samples("dns"))) {
+    fn changed_questions_do_no_harm(bytes in corpus::mutated(samples("dns"))) {
         check_question(&bytes)?;
     }
 
     #[test]
-    fn changed_answers_do_no_harm(bytes in format::mutated(samples("resolver"))) {
+    fn changed_answers_do_no_harm(bytes in corpus::mutated(samples("resolver"))) {
         check_answer(&bytes)?;
     }
 

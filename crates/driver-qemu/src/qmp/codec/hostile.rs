@@ -1,14 +1,12 @@
 //! A QEMU that was taken over says what it likes: the corpus, changed copies of it, and noise.
 
 use super::*;
+use crate::corpus;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
-#[path = "../../../../../tests/corpus/format.rs"]
-mod format;
-
-fn samples() -> Vec<format::Sample> {
-    format::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/qmp"))
+fn samples() -> Vec<corpus::Sample> {
+    corpus::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/qmp"))
 }
 
 /// What is heard when the bytes come in pieces of this size, until what is heard ends the connection.
@@ -73,7 +71,7 @@ fn check(bytes: &[u8], piece: usize) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn changed_streams_do_no_harm(bytes in format::mutated(samples().into_iter().filter(|s| s.bytes.len() < 40_000).collect()), piece in 1usize..5000) {
+    fn changed_streams_do_no_harm(bytes in corpus::mutated(samples().into_iter().filter(|s| s.bytes.len() < 40_000).collect()), piece in 1usize..5000) {
         check(&bytes, piece)?;
     }
 

@@ -6,15 +6,13 @@ use proptest::prelude::*;
 
 use super::tests::{CLIENT, RIGHT, snapshot};
 use super::*;
-
-#[path = "../../../../../../tests/corpus/format.rs"]
-mod format;
+use crate::corpus;
 
 /// An answer repeats the client's identifier, so it may grow with the question, but not by more than what it says itself.
 const OWN_PART: usize = 600;
 
-fn samples() -> Vec<format::Sample> {
-    format::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/dhcp"))
+fn samples() -> Vec<corpus::Sample> {
+    corpus::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/dhcp"))
 }
 
 fn answered(frame: &[u8]) -> Option<(Message, Vec<u8>)> {
@@ -61,7 +59,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn changed_frames_do_no_harm(frame in format::mutated(samples())) {
+    fn changed_frames_do_no_harm(frame in corpus::mutated(samples())) {
         check(&frame)?;
     }
 

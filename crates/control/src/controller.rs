@@ -44,7 +44,7 @@ impl Controller {
         Arc::new(Controller { store, process: uuid::Uuid::new_v4().to_string(), images })
     }
 
-    /// An agent may read images that its servers start from, and write images it was told to make; no others.
+    /// An agent may read images that its servers start from or that it is to have at hand, and write images it was told to make; no others.
     fn names_image(&self, host: &HostId, image: &Id<Image>) -> bool {
         assign::assigned(&self.store.view(), host).iter().any(|item| match item {
             Item::Server(server) => {
@@ -53,6 +53,7 @@ impl Controller {
                 named.any(|named| named.id == *image)
             }
             Item::Snapshot(snapshot) => snapshot.image == *image,
+            Item::Image(item) => item.image.id == *image,
             _ => false,
         })
     }

@@ -58,3 +58,7 @@ pub use spec::{
     AddressPair, Attach, DhcpOpt, Direction, DnsSpec, Ethertype, ExternalSpec, FixedIp, FloatingIp, GroupSpec, Ipv6Mode, NetworkSpec, Peer,
     PortSpec, Route, RouterGateway, RouterInterface, RouterSpec, Rule, ServiceSpec, SubnetSpec,
 };
+
+#[cfg(test)]
+#[path = "../../../tests/corpus/format.rs"]
+mod corpus;

@@ -78,6 +78,9 @@ fn rand_mark() -> u32 {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use tokio::net::UnixListener;

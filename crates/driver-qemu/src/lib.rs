@@ -51,3 +51,7 @@ pub use spec::{Boot, Bus, Disk, Firmware, Format, LaunchSpec, Nic, NicModel, Sou
 pub use vm::diagnostics::{Diagnostics, DiskCounters, NicFact, VcpuTime};
 pub use vm::snapshot::{Progress, Snapshot};
 pub use vm::{Event, EventKind, RunState, Status, Vm};
+
+#[cfg(test)]
+#[path = "../../../tests/corpus/format.rs"]
+mod corpus;

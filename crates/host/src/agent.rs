@@ -25,7 +25,7 @@ use crate::lease::{self, Lease, Moment};
 use crate::ledger::Ledger;
 use crate::server::Servers;
 use crate::worker::{Progress, Work, Workers};
-use crate::{inventory, metadata, network, snapshot, tunnel, unmanaged};
+use crate::{inventory, metadata, network, prefetch, snapshot, tunnel, unmanaged};
 
 /// User and group ids that servers run as.
 const USERS: std::ops::Range<u32> = 200_000..210_000;
@@ -243,7 +243,7 @@ impl Agent {
         for key in self.desired.keys() {
             workers.wake(&key);
         }
-        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep());
+        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep(&workers));
     }
 
     async fn follow_exits(&self, workers: &Workers) {
@@ -329,7 +329,10 @@ impl Agent {
                     if dial.membership.is_due() && renewal.as_ref().is_none_or(|task| task.is_finished()) {
                         renewal = Some(AbortOnDropHandle::new(tokio::spawn(renew(dial.membership.clone(), link.clone()))));
                     }
-                    self.servers.lease.keep_guard().await?;
+                    self.desired.write_missing();
+                    if let Err(error) = self.servers.lease.keep_guard().await {
+                        tracing::error!(%error, "highly available servers are not guarded");
+                    }
                     continue;
                 }
             };
@@ -354,7 +357,9 @@ impl Agent {
                 Some(Down::Lease { number, millis }) => {
                     let Some(at) = asked.answered(number, millis) else { continue };
                     let held = self.servers.lease.holds();
-                    self.servers.lease.renew(at, Duration::from_millis(millis))?;
+                    if let Err(error) = self.servers.lease.renew(at, Duration::from_millis(millis)) {
+                        tracing::error!(%error, "the lease was not renewed");
+                    }
                     if !held {
                         self.wake_leased(workers);
                     }
@@ -427,11 +432,15 @@ impl Agent {
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
-    async fn sweep(&self) {
+    /// Lets go of images that nobody needs, and looks again for those that are to be at hand.
+    async fn sweep(&self, workers: &Workers) {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            let used = self.servers.bases_in_use();
+            let wanted: Vec<_> = self.desired.keys().into_iter().filter(|key| key.kind == ItemKind::Image).collect();
+            wanted.iter().for_each(|key| workers.wake(key));
+            let ahead = wanted.iter().filter_map(|key| Some(self.servers.images.path(&self.desired.image(&key.id)?.image)));
+            let used: Vec<_> = self.servers.bases_in_use().into_iter().chain(ahead).collect();
             let images = self.servers.images.clone();
             let _ = tokio::task::spawn_blocking(move || images.sweep(&used)).await;
         }
@@ -450,6 +459,7 @@ impl Work for Agent {
                     };
                     snapshot::converge(&self.servers, self.dir.join("snapshots"), item).await
                 }
+                ItemKind::Image => prefetch::converge(&self.servers, self.desired.image(&key.id)).await,
                 _ => {
                     let result = network::converge(&self.servers.network, &self.desired, &key).await;
                     if key.kind == ItemKind::Router {

@@ -1,10 +1,14 @@
 //! What is wanted on this machine: the items, in memory and in the ledger.
+//!
+//! An item that the ledger cannot take (the disk is full) is wanted all the same: the deletion that makes room may be one. Until it is
+//! written, the ledger has no older one of its name either, so that an agent that starts meanwhile knows nothing of it rather than
+//! something that is no longer true, and waits for a controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
-use unkai_link::item::{Item, ItemKey, ItemKind, ServerItem, net};
+use unkai_link::item::{ImageItem, Item, ItemKey, ItemKind, ServerItem, net};
 use unkai_model::Error;
 
 use crate::ledger::Ledger;
@@ -13,6 +17,8 @@ use crate::ledger::Ledger;
 #[derive(Clone)]
 pub struct Desired {
     items: Arc<RwLock<BTreeMap<ItemKey, Arc<Item>>>>,
+    /// Items that the ledger did not take.
+    unwritten: Arc<Mutex<BTreeSet<ItemKey>>>,
     ledger: Ledger,
 }
 
@@ -21,7 +27,7 @@ impl Desired {
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let ledger = Ledger::open(dir.join("items"))?;
         let items = ledger.all::<Item>()?.into_iter().map(|item| (item.key(), Arc::new(item))).collect();
-        Ok(Desired { items: Arc::new(RwLock::new(items)), ledger })
+        Ok(Desired { items: Arc::new(RwLock::new(items)), unwritten: Arc::default(), ledger })
     }
 
     /// Takes an item. False when it is a server of an older generation than the one already known: that is refused.
@@ -33,13 +39,38 @@ impl Desired {
             tracing::warn!(server = key.id, new = new.generation, known = old.generation, "refused an older generation");
             return Ok(false);
         }
-        self.ledger.write(&key.to_string(), &item)?;
+        match self.ledger.write(&key.to_string(), &item) {
+            Ok(()) => drop(self.unwritten().remove(&key)),
+            Err(error) => {
+                tracing::error!(item = %key, %error, cause = ?std::error::Error::source(&error), "not noted; a restart needs the controller");
+                self.ledger.remove(&key.to_string())?;
+                self.unwritten().insert(key.clone());
+            }
+        }
         self.write().insert(key, Arc::new(item));
         Ok(true)
     }
 
+    /// Tries again to write what the ledger did not take.
+    pub fn write_missing(&self) {
+        let missing: Vec<ItemKey> = self.unwritten().iter().cloned().collect();
+        for key in missing {
+            let written = self.get(&key).is_none_or(|item| self.ledger.write(&key.to_string(), &*item).is_ok());
+            if !written {
+                return;
+            }
+            tracing::info!(item = %key, "noted after all");
+            self.unwritten().remove(&key);
+        }
+    }
+
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, BTreeSet<ItemKey>> {
+        self.unwritten.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     pub fn drop(&self, key: &ItemKey) -> Result<(), Error> {
         self.ledger.remove(&key.to_string())?;
+        self.unwritten().remove(key);
         self.write().remove(key);
         Ok(())
     }
@@ -80,6 +111,13 @@ impl Desired {
     pub fn group(&self, id: &str) -> Option<net::GroupSpec> {
         match self.one(ItemKind::Group, id).as_deref() {
             Some(Item::Group(group)) => Some(group.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn image(&self, id: &str) -> Option<ImageItem> {
+        match self.one(ItemKind::Image, id).as_deref() {
+            Some(Item::Image(image)) => Some(image.clone()),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Images on this host: fetched once over the link, verified, converted when QEMU cannot use them as they are.
 //!
-//! A file has its name only when it is whole and verified. Files that no server's disk stands on are removed after a while.
+//! A file has its name only when it is whole and verified. Files that no server's disk stands on, and
+//! that no aggregate wants here, are removed after a while.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use unkai_imagefile::{DiskFormat, Policy, cage};
 use unkai_link::client::Link;
 use unkai_link::item::ImageRef;
 use unkai_model::Error;
+
+use crate::full;
 
 /// How long an unused file is kept.
 const UNUSED: Duration = Duration::from_secs(3600);
@@ -32,12 +35,14 @@ pub struct Images {
     dir: PathBuf,
     /// One fetch of an image at a time.
     busy: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    /// One image ahead of need at a time: servers that start have the rest of the wire.
+    ahead: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Images {
     pub fn open(dir: PathBuf) -> Result<Self, Error> {
         std::fs::create_dir_all(&dir).map_err(|e| Error::caused(format!("creating `{}`", dir.display()), e))?;
-        let images = Images { dir, busy: Arc::default() };
+        let images = Images { dir, busy: Arc::default(), ahead: Arc::default() };
         images.sweep_partial();
         Ok(images)
     }
@@ -51,9 +56,20 @@ impl Images {
         usable.map_err(|e| Error::caused(what, e))?.finish().await
     }
 
+    /// Has the image at hand, as [`Images::base`] would need it.
+    pub async fn prefetch(&self, link: &Link, image: &ImageRef) -> Result<(), Error> {
+        let _turn = self.ahead.lock().await;
+        self.base(link, image).await.map(drop)
+    }
+
+    /// Where the bytes of an image are, or will be.
+    pub fn path(&self, image: &ImageRef) -> PathBuf {
+        self.dir.join(format!("{}-{}", image.id, image.sha512.get(..16).unwrap_or("none")))
+    }
+
     /// The bytes of the image as they are, for kernels and ramdisks.
     pub async fn fetch(&self, link: &Link, image: &ImageRef) -> Result<PathBuf, Error> {
-        let path = self.dir.join(format!("{}-{}", image.id, image.sha512.get(..16).unwrap_or("none")));
+        let path = self.path(image);
         let lock = self.lock(image.id.as_str());
         let _held = lock.lock().await;
         if !path.exists() {
@@ -67,11 +83,20 @@ impl Images {
     }
 
     async fn download(&self, link: &Link, image: &ImageRef, path: &Path) -> Result<(), Error> {
+        full::require_room(&self.dir, image.size).map_err(|e| Error::caused(format!("fetching image {}", image.id), e))?;
         let partial = path.with_extension("part");
+        let fetched = self.fetch_into(link, image, &partial, path).await;
+        if fetched.is_err() {
+            let _ = tokio::fs::remove_file(&partial).await;
+        }
+        fetched
+    }
+
+    async fn fetch_into(&self, link: &Link, image: &ImageRef, partial: &Path, path: &Path) -> Result<(), Error> {
         let context = || format!("fetching image {} to `{}`", image.id, partial.display());
         let failed = |e: std::io::Error| Error::caused(context(), e);
         let (mut bytes, _) = link.get_image(&image.id).await?;
-        let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
+        let mut file = tokio::fs::File::create(partial).await.map_err(failed)?;
         let (mut digest, mut buffer, mut length) = (Sha512::new(), vec![0; 256 << 10], 0u64);
         loop {
             let n = bytes.read(&mut buffer).await.map_err(failed)?;
@@ -85,13 +110,13 @@ impl Images {
             }
             file.write_all(&buffer[..n]).await.map_err(failed)?;
         }
+        file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let found = hex::encode(digest.finalize());
         if length != image.size || found != image.sha512 {
-            let _ = tokio::fs::remove_file(&partial).await;
             return Err(Error::internal(format!("{}: {length} bytes with the wrong digest", context())));
         }
-        tokio::fs::rename(&partial, path).await.map_err(failed)
+        tokio::fs::rename(partial, path).await.map_err(failed)
     }
 
     fn sweep_partial(&self) {

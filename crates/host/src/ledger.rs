@@ -77,12 +77,20 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     }
 }
 
+/// The old content stays when the new one cannot be written, and nothing half written takes room.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // Nothing to do needs no room: an agent starts on a full disk.
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
     let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&new, path)
+    let write = || {
+        let mut file = fs::File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        fs::rename(&new, path)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod agent;
 mod desired;
 mod dial;
+mod full;
 mod images;
 mod inventory;
 mod lease;
@@ -14,6 +15,7 @@ mod ledger;
 mod member;
 mod metadata;
 mod network;
+mod prefetch;
 mod server;
 mod snapshot;
 mod tunnel;

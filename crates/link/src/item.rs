@@ -43,6 +43,7 @@ pub enum Item {
     Router(net::RouterSpec),
     Server(ServerItem),
     Snapshot(SnapshotItem),
+    Image(ImageItem),
 }
 
 /// Names an item: `server/0198...`. Order of kinds is order of dependence.
@@ -61,6 +62,7 @@ pub enum ItemKind {
     Router,
     Server,
     Snapshot,
+    Image,
 }
 
 impl fmt::Display for ItemKey {
@@ -72,6 +74,7 @@ impl fmt::Display for ItemKey {
             ItemKind::Router => "router",
             ItemKind::Server => "server",
             ItemKind::Snapshot => "snapshot",
+            ItemKind::Image => "image",
         };
         write!(f, "{kind}/{}", self.id)
     }
@@ -86,6 +89,7 @@ impl Item {
             Item::Router(spec) => (ItemKind::Router, spec.id.as_str()),
             Item::Server(item) => (ItemKind::Server, item.id.as_str()),
             Item::Snapshot(item) => (ItemKind::Snapshot, item.image.as_str()),
+            Item::Image(item) => (ItemKind::Image, item.image.id.as_str()),
         };
         ItemKey { kind, id: id.to_owned() }
     }
@@ -171,6 +175,14 @@ pub struct SnapshotItem {
     pub image: Id<Image>,
     pub server: Id<Server>,
     pub format: String,
+}
+
+/// An image to have at hand before a server asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageItem {
+    pub image: ImageRef,
+    /// Changes when it is asked for again.
+    pub request: u64,
 }
 
 /// Which host a session is for; proven by its certificate.

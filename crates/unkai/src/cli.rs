@@ -155,9 +155,20 @@ pub struct ControllerArgs {
     /// For how long certificates of hosts are good; they are renewed after two thirds of it.
     #[arg(long, default_value = "30d", value_parser = duration)]
     pub host_certificates: Duration,
+    /// Let tenants import images from this place: scheme, host and port, as in https://images.example.org. May be given several times;
+    /// without it, nothing is downloaded.
+    #[arg(long, value_name = "ORIGIN")]
+    pub web_download_from: Vec<unkai_image::Origin>,
     /// Go to the background once ready.
     #[arg(long)]
     pub detach: bool,
+}
+
+impl ControllerArgs {
+    pub fn images_settings(&self) -> unkai_image::Settings {
+        let choices = unkai_image::Choices { download_from: self.web_download_from.clone(), ..unkai_image::Choices::default() };
+        unkai_image::Settings::new(choices)
+    }
 }
 
 #[derive(Args, Clone)]

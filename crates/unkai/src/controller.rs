@@ -34,10 +34,10 @@ pub struct Running {
 }
 
 /// All routes of all dialects. Identity's come with the identity that also checks the tokens of the others.
-pub fn routes_with(cloud: &Cloud, identity: Routes) -> Routes {
+pub fn routes_with(cloud: &Cloud, identity: Routes, images: unkai_image::Settings) -> Routes {
     Routes::new()
         .nest("/identity", identity)
-        .nest("/image", unkai_image::routes(cloud))
+        .nest("/image", unkai_image::routes_with(cloud, images))
         .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
         .nest("/console", unkai_compute::console_routes(cloud))
@@ -74,7 +74,9 @@ pub async fn start(state: &StateDir, config: &ControllerArgs) -> Result<Running>
     unkai_identity::bootstrap(&store, bootstrap_options(password, &url, &config.region)).await?;
     unkai_compute::admin::bootstrap(&store).await?;
 
-    let images = unkai_image::images(&cloud, &unkai_image::Settings::default());
+    let images_settings = config.images_settings();
+    let images = unkai_image::images(&cloud, &images_settings);
+    tokio::spawn(images.clone().follow_deletions());
     let control = Controller::new(store.clone(), Arc::new(StoredImages(images.clone())));
     let link = LinkServer::new(store.clone(), control);
     if is_alone(&store, link.process()).await? {
@@ -88,7 +90,7 @@ pub async fn start(state: &StateDir, config: &ControllerArgs) -> Result<Running>
     let certificate = Arc::new(tls::Certificate::new(server_identity(&authority, address, &names)?)?);
     let settings = tls::server(&authority, certificate.clone())?;
     tokio::spawn(renew(authority.clone(), certificate, address, names));
-    tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity), link: link.clone() }.serve());
+    tokio::spawn(Port { listener, tls: settings, http: http(&cloud, &identity, images_settings), link: link.clone() }.serve());
     let local = local::Local { store: store.clone(), url: url.clone(), authority: authority.clone() };
     tokio::spawn(local::serve(state.socket(), local));
     enter(&store, &advertised, link.process()).await?;
@@ -180,8 +182,8 @@ fn bootstrap_options(password: Option<String>, url: &str, region: &str) -> unkai
     unkai_identity::BootstrapOptions { admin_password: password, region: region.to_owned(), url: url.to_owned() }
 }
 
-fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>) -> Router {
-    let app = routes_with(cloud, unkai_identity::routes_with(identity.clone()))
+fn http(cloud: &Cloud, identity: &Arc<unkai_identity::Identity>, images: unkai_image::Settings) -> Router {
+    let app = routes_with(cloud, unkai_identity::routes_with(identity.clone()), images)
         .into_router(cloud.clone())
         .layer(axum::middleware::from_fn(unkai_openstack::request_id));
     // A layer of a router comes after its choice of a route; the path is put right before.
@@ -264,6 +266,9 @@ async fn identity_upkeep(identity: Arc<unkai_identity::Identity>) {
 }
 
 #[cfg(test)]
+mod access_rules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
@@ -279,7 +284,7 @@ mod tests {
     fn client(token: &str) -> (tempfile::TempDir, Client, Vec<RouteInfo>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cloud = cloud(dir.path());
-        let routes = || routes_with(&cloud, unkai_identity::routes(&cloud));
+        let routes = || routes_with(&cloud, unkai_identity::routes(&cloud), unkai_image::Settings::default());
         let list = routes().list().to_vec();
         let client = Client::new(&cloud, routes(), token);
         (dir, client, list)

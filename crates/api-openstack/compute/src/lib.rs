@@ -32,4 +32,5 @@ pub fn routes(cloud: &Cloud) -> Routes {
         .merge(admin::routes(cloud))
         .fallback(error::no_such_resource)
         .map(|router| router.method_not_allowed_fallback(error::no_such_method).layer(middleware::from_fn(microversion::negotiate)))
+        .of_service("compute")
 }

@@ -12,12 +12,12 @@ use unkai_model::identity::Project;
 use unkai_model::{Error, Id};
 use unkai_store::View;
 
-use crate::Cloud;
+use crate::{Asked, Cloud};
 
 /// Turns a token into a caller. Implemented by identity.
 pub trait Authenticate: Send + Sync + 'static {
-    /// `Error::Denied` when the token is not (or no longer) good. Called on every request: it must be cheap.
-    fn authenticate(&self, view: &View, token: &str, now: Timestamp) -> Result<Arc<CallerName>, Error>;
+    /// `Error::Denied` when the token is not (or no longer) good, or not for what is asked. Called on every request: it must be cheap.
+    fn authenticate(&self, view: &View, token: &str, asked: &Asked<'_>, now: Timestamp) -> Result<Arc<CallerName>, Error>;
 }
 
 /// A caller as identity knows it now: roles are the effective ones, implied roles included.
@@ -92,6 +92,6 @@ impl FromRequestParts<Cloud> for Caller {
     async fn from_request_parts(parts: &mut Parts, cloud: &Cloud) -> Result<Self, Unauthorized> {
         let token = parts.headers.get("x-auth-token").and_then(|v| v.to_str().ok()).ok_or(Unauthorized)?;
         let view = cloud.store.read().await.map_err(|_| Unauthorized)?;
-        cloud.auth.authenticate(&view, token, Timestamp::now()).map(Caller).map_err(|_| Unauthorized)
+        cloud.auth.authenticate(&view, token, &Asked::of(parts), Timestamp::now()).map(Caller).map_err(|_| Unauthorized)
     }
 }

@@ -3,6 +3,7 @@
 //! Each dialect crate exposes `pub fn routes(cloud: &Cloud) -> Routes`; the binary nests it under its prefix. A handler parses, authorises,
 //! runs one store transaction and renders; it never waits for a host, except to carry bytes through a [`Tunnels`].
 
+mod asked;
 mod caller;
 mod limits;
 mod routes;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use unkai_store::Store;
 
+pub use asked::Asked;
 pub use caller::{Authenticate, Caller, CallerName, Unauthorized};
 pub use limits::quota_limit;
 pub use routes::{Access, RequestId, RouteInfo, Routes, request_id};

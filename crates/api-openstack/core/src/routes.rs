@@ -9,6 +9,7 @@ use axum::routing::{MethodFilter, on};
 use http::{HeaderValue, Method};
 
 use crate::Cloud;
+use crate::asked::ServiceType;
 
 /// Who may reach a route before its handler looks closer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,12 @@ impl Routes {
     pub fn merge(mut self, other: Routes) -> Self {
         self.list.extend(other.list);
         self.router = self.router.merge(other.router);
+        self
+    }
+
+    /// Says which service of the catalog these routes are, which access rules of application credentials want to know.
+    pub fn of_service(mut self, service: &'static str) -> Self {
+        self.router = self.router.layer(axum::Extension(ServiceType(service)));
         self
     }
 

@@ -11,13 +11,13 @@ use tower::ServiceExt;
 use unkai_model::{Error, Id};
 use unkai_store::{Store, System, View};
 
-use crate::{Authenticate, CallerName, Cloud, NoTunnels, Parts, Routes};
+use crate::{Asked, Authenticate, CallerName, Cloud, NoTunnels, Parts, Routes};
 
 /// Accepts `project/user/role,role`; an empty project is a token of the system.
 pub struct OpenTokens;
 
 impl Authenticate for OpenTokens {
-    fn authenticate(&self, _: &View, token: &str, _: Timestamp) -> Result<Arc<CallerName>, Error> {
+    fn authenticate(&self, _: &View, token: &str, _: &Asked<'_>, _: Timestamp) -> Result<Arc<CallerName>, Error> {
         let mut parts = token.splitn(3, '/');
         let (Some(project), Some(user), Some(roles)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(Error::denied("not a test token"));
@@ -68,6 +68,10 @@ pub struct Answer {
 impl Client {
     pub fn new(cloud: &Cloud, routes: Routes, token: &str) -> Self {
         Client { router: routes.into_router(cloud.clone()), token: token.into() }
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The same routes with another token.

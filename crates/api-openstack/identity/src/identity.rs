@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use unkai_model::Error;
 use unkai_model::identity::KeyPurpose;
-use unkai_openstack::{Authenticate, CallerName};
+use unkai_openstack::{Asked, Authenticate, CallerName};
 use unkai_store::{Store, View};
 
 use crate::passwords::{Cost, Passwords};
@@ -76,6 +76,15 @@ impl Identity {
         }
     }
 
+    /// The session of who asks for this, which its access rules allow.
+    pub(crate) fn asking(&self, view: &View, text: &str, asked: &Asked<'_>, now: Timestamp) -> Result<Arc<Session>, Error> {
+        let session = self.session(view, text, now, SignedDuration::ZERO)?;
+        match session.obeys_access_rules(view, asked) {
+            true => Ok(session),
+            false => Err(Error::denied("no access rule of the application credential allows this")),
+        }
+    }
+
     fn open(&self, view: &View, text: &str) -> Result<Token, Error> {
         let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::denied("the token is not base64"))?;
         Token::decode(&self.ciphers.open(view, KeyPurpose::Token, &sealed)?)
@@ -110,12 +119,7 @@ impl Identity {
 }
 
 impl Authenticate for Identity {
-    fn authenticate(&self, view: &View, token: &str, now: Timestamp) -> Result<Arc<CallerName>, Error> {
-        let session = self.session(view, token, now, SignedDuration::ZERO)?;
-        // Which requests an access rule allows only the caller of this function could tell, and it does not; so it allows none.
-        if session.app_credential.as_ref().is_some_and(|credential| !credential.access_rules.is_empty()) {
-            return Err(Error::denied("the application credential is limited by access rules"));
-        }
-        Ok(session.name.clone())
+    fn authenticate(&self, view: &View, token: &str, asked: &Asked<'_>, now: Timestamp) -> Result<Arc<CallerName>, Error> {
+        self.asking(view, token, asked, now).map(|session| session.name.clone())
     }
 }

@@ -33,7 +33,10 @@ pub fn routes(cloud: &Cloud) -> Routes {
 
 /// The same with a service that others use too, so that they share what it remembers of tokens.
 pub fn routes_with(identity: Arc<Identity>) -> Routes {
-    api::routes().fallback(not_found).map(|router| router.method_not_allowed_fallback(not_allowed).layer(Extension(identity)))
+    api::routes()
+        .fallback(not_found)
+        .map(|router| router.method_not_allowed_fallback(not_allowed).layer(Extension(identity)))
+        .of_service("identity")
 }
 
 async fn not_found(uri: Uri) -> Response {

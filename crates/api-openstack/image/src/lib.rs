@@ -60,6 +60,7 @@ pub fn routes_with(cloud: &Cloud, settings: Settings) -> Routes {
             let router = router.layer(Extension(images)).layer(Extension(settings));
             router.layer(DefaultBodyLimit::max(MAX_JSON)).layer(from_fn(error::render))
         })
+        .of_service("image")
 }
 
 /// The longest body that is read as JSON; image data is a stream and has a limit of its own.

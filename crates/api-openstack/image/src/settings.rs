@@ -1,6 +1,7 @@
 //! What an operator decides about images.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bytes::FileLimits;
 
@@ -9,11 +10,19 @@ use crate::bytes::FileLimits;
 pub struct Settings(Arc<Choices>);
 
 /// The choices of an operator; the default allows no download from elsewhere.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Choices {
     pub limits: FileLimits,
     /// Where images may be imported from. Empty: `web-download` is not offered.
     pub download_from: Vec<Origin>,
+    /// How long such a place may say nothing.
+    pub download_silence: Duration,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Choices { limits: FileLimits::default(), download_from: Vec::new(), download_silence: Duration::from_secs(60) }
+    }
 }
 
 /// A scheme, host and port, each exactly.
@@ -32,6 +41,11 @@ impl Settings {
         Settings(Arc::new(choices))
     }
 
+    /// Whether an image may come from here.
+    pub fn allows(&self, url: &reqwest::Url) -> bool {
+        Origin::of(url).is_some_and(|origin| self.download_from.contains(&origin))
+    }
+
     pub fn import_methods(&self) -> Vec<&'static str> {
         let web = (!self.download_from.is_empty()).then_some(WEB_DOWNLOAD);
         std::iter::once(GLANCE_DIRECT).chain(web).collect()
@@ -42,6 +56,15 @@ impl std::ops::Deref for Settings {
     type Target = Choices;
     fn deref(&self) -> &Choices {
         &self.0
+    }
+}
+
+/// As on a command line.
+impl std::str::FromStr for Origin {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+            .ok_or_else(|| "an origin is http:// or https://, a host and perhaps a port, as in https://images.example.org".into())
     }
 }
 
@@ -77,5 +100,6 @@ mod tests {
         assert_eq!(origin("file:///etc/passwd"), None);
         assert_eq!(origin("ftp://images.example.org/"), None);
         assert_eq!(Origin::parse("https://images.example.org/only/here"), None);
+        assert!("images.example.org".parse::<Origin>().is_err());
     }
 }

@@ -63,6 +63,7 @@ pub fn routes(_: &Cloud) -> Routes {
         .merge(ip_availability::routes())
         .merge(auto_topology::routes())
         .fallback(nothing)
+        .of_service("network")
 }
 
 /// What is not there, told only to those with a token.

@@ -5,9 +5,9 @@ mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use unkai_link::item::{HostId, Item, SnapshotItem};
+use unkai_link::item::{HostId, ImageItem, Item, SnapshotItem};
 use unkai_model::Id;
-use unkai_model::compute::{Run, Server};
+use unkai_model::compute::{Aggregate, Run, Server};
 use unkai_model::image::Image;
 use unkai_model::network::{Network, Port, Router, SecurityGroup};
 use unkai_store::{Change, Changes, View};
@@ -53,7 +53,20 @@ pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     items.extend(routers.iter().filter_map(|router| network::router(view, router)).map(Item::Router));
     items.extend(servers.iter().map(|server| Item::Server(server::server(view, server))));
     items.extend(view.by_index::<Image>("snapshot_of", host.as_str()).filter_map(|image| snapshot(&image)).map(Item::Snapshot));
+    items.extend(images(view, host).into_values().map(Item::Image));
     items
+}
+
+/// Images that the aggregates of a host want there; those that no server may be started from are no one's wish.
+fn images(view: &View, host: &HostId) -> BTreeMap<Id<Image>, ImageItem> {
+    let mut images = BTreeMap::new();
+    for aggregate in view.by_index::<Aggregate>("host", host.as_str()) {
+        for id in aggregate.images.iter().filter(|id| view.get(*id).is_some_and(|image| image.bootable().is_some())) {
+            let Some(image) = server::image_ref(view, id) else { continue };
+            images.entry(id.clone()).or_insert(ImageItem { image, request: 0 }).request += aggregate.image_requests;
+        }
+    }
+    images
 }
 
 fn snapshot(image: &Image) -> Option<SnapshotItem> {

@@ -44,7 +44,7 @@ pub fn server(view: &View, server: &Server) -> ServerItem {
     }
 }
 
-fn image_ref(view: &View, id: &Id<Image>) -> Option<ImageRef> {
+pub fn image_ref(view: &View, id: &Id<Image>) -> Option<ImageRef> {
     let image = view.get(id)?;
     let content = image.status.content.as_ref()?;
     Some(ImageRef {

@@ -3,8 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// `query-qmp-schema` is a few hundred kilobytes in one line; nothing honest is longer than this.
-pub const MAX_LINE: usize = 8 * 1024 * 1024;
+/// The longest reply to anything we ask is a few tens of kilobytes.
+pub const MAX_LINE: usize = 1024 * 1024;
+/// Events wait until somebody looks at them, so that a QEMU that was taken over must not fill memory with them; honest ones are a few
+/// hundred bytes.
+pub const MAX_EVENT: usize = 16 * 1024;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct QmpEvent {
@@ -38,6 +41,8 @@ pub enum Message {
 pub enum CodecError {
     #[error("a line is longer than {MAX_LINE} bytes")]
     TooLong,
+    #[error("an event is longer than {MAX_EVENT} bytes")]
+    EventTooLong,
     #[error("not a JSON object: {0}")]
     NotJson(String),
 }
@@ -80,6 +85,9 @@ pub fn parse(line: &[u8]) -> Result<Message, CodecError> {
         return Ok(Message::Greeting { version: (part("major"), part("minor"), part("micro")) });
     }
     if let Some(Value::String(name)) = object.remove("event") {
+        if line.len() > MAX_EVENT {
+            return Err(CodecError::EventTooLong);
+        }
         let data = object.remove("data").unwrap_or(Value::Null);
         return Ok(Message::Event(QmpEvent { name, data }));
     }
@@ -106,9 +114,11 @@ pub fn encode(id: u64, command: &str, arguments: Option<&Value>) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -144,7 +154,7 @@ mod tests {
     fn a_line_without_end_is_refused() {
         let mut lines = Lines::default();
         for _ in 0..9 {
-            lines.push(&vec![b'x'; 1024 * 1024]);
+            lines.push(&vec![b'x'; MAX_LINE / 8]);
         }
         assert_eq!(lines.next_line(), Err(CodecError::TooLong));
     }
@@ -155,30 +165,5 @@ mod tests {
         assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
         let value: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value, json!({"execute": "device_del", "arguments": {"id": "a\nb"}, "id": 3}));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_in_any_pieces(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..40)) {
-            let mut lines = Lines::default();
-            let mut got = Vec::new();
-            for chunk in &chunks {
-                lines.push(chunk);
-                while let Ok(Some(line)) = lines.next_line() {
-                    let _ = parse(&line);
-                    got.push(line);
-                }
-            }
-            let whole: Vec<u8> = chunks.concat();
-            prop_assert_eq!(got.len(), whole.iter().filter(|b| **b == b'\n').count());
-        }
-
-        #[test]
-        fn mutated_messages_never_panic(at in 0usize..120, byte in any::<u8>()) {
-            let mut line = br#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#.to_vec();
-            let at = at % line.len();
-            line[at] = byte;
-            let _ = parse(&line);
-        }
     }
 }

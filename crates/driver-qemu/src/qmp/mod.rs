@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 /// QEMU answers in microseconds; this long means its main loop is stuck.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-const EVENT_BACKLOG: usize = 1024;
+const EVENT_BACKLOG: usize = 256;
 
 type Reply = std::result::Result<Value, Fault>;
 

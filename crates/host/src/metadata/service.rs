@@ -1,6 +1,7 @@
 //! The HTTP side of metadata.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,10 +36,15 @@ impl Services for Service {
         let desired = self.desired.clone();
         tokio::spawn(async move {
             let MetadataConnection { network_id, peer, stream, permit } = connection;
-            let _ = tokio::time::timeout(LONGEST, converse(stream, || guest(&desired, &network_id, peer.ip()))).await;
+            serve(desired, network_id, peer.ip(), stream).await;
             drop(permit);
         });
     }
+}
+
+/// One connection of whoever has `address` in `network`, until either side has enough.
+async fn serve(desired: Desired, network: String, address: IpAddr, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let _ = tokio::time::timeout(LONGEST, converse(stream, || guest(&desired, &network, address))).await;
 }
 
 /// Answers the requests of one connection.
@@ -56,7 +62,7 @@ where
     server.serve_connection(TokioIo::new(stream), service).await
 }
 
-fn guest(desired: &Desired, network: &str, address: std::net::IpAddr) -> Option<Guest> {
+fn guest(desired: &Desired, network: &str, address: IpAddr) -> Option<Guest> {
     let (server, ports) = desired.server_at(network, address)?;
     let networks = ports.iter().filter_map(|port| desired.network(&port.network_id)).collect();
     Some(Guest { server, ports, networks })
@@ -119,12 +125,15 @@ fn openstack_version(version: &str) -> bool {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use unkai_link::item::{GuestData, ServerItem, net};
     use unkai_model::compute::Run;
 
-    fn guest() -> Guest {
+    pub(super) fn guest() -> Guest {
         let data = GuestData {
             name: "web".into(),
             hostname: "web".into(),

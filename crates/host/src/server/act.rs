@@ -20,6 +20,7 @@ use super::define::{self, Bases};
 use super::plan::{self, Done, Local, Power, Shape, Step, next};
 use super::report;
 use crate::desired::Desired;
+use crate::full;
 use crate::images::Images;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
@@ -128,7 +129,8 @@ impl Servers {
                 let text = chain(&error);
                 tracing::error!(server = id, generation = item.generation, error = text, "given up");
                 self.report(&item, Phase::Failed(text)).await;
-                Ok(Progress::Settled)
+                // Room may be made without anybody touching this server.
+                if full::is_full(&error) { Err(error) } else { Ok(Progress::Settled) }
             }
         }
     }

@@ -27,13 +27,16 @@ pub struct Aggregate {
     /// Images that its hosts should have at hand before a server asks for them.
     #[serde(default)]
     pub images: BTreeSet<Id<Image>>,
+    /// Counts the requests for images: hosts on which one failed try again when it is asked for again.
+    #[serde(default)]
+    pub image_requests: u64,
 }
 
 impl Aggregate {
     /// An aggregate without hosts.
     pub fn new(meta: Meta<Aggregate>, number: u64, zone: Option<String>) -> Self {
         let metadata = zone.map(|zone| (ZONE_KEY.to_owned(), zone)).into_iter().collect();
-        Aggregate { meta, number, hosts: BTreeSet::new(), metadata, images: BTreeSet::new() }
+        Aggregate { meta, number, hosts: BTreeSet::new(), metadata, images: BTreeSet::new(), image_requests: 0 }
     }
 
     pub fn zone(&self) -> Option<&str> {

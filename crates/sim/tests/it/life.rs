@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unkai_model::compute::{Host, Phase, Reachability, Run, Server, StopReason, Verb};
-use unkai_model::{Error, Id};
+use unkai_link::item::{HostId, Item};
+use unkai_model::compute::{Aggregate, Host, Phase, Reachability, Run, Server, StopReason, Verb};
+use unkai_model::image::{Content, DiskFormat, Image, ImageSpec, ImageState};
+use unkai_model::{Error, Id, Meta};
 use unkai_sim::cloud::{self, ControllerProcess};
 use unkai_sim::source::Simulated;
 use unkai_store::{Store, View};
@@ -161,4 +163,40 @@ async fn one_seed_is_one_history() {
         histories.insert((store.view().revision(), places));
     }
     assert_eq!(histories.len(), 1, "the same seed went different ways");
+}
+
+/// Hosts are told to have the images of their aggregates, again for every request, and not those that no server could start from.
+#[tokio::test(start_paused = true)]
+async fn images_of_an_aggregate_are_for_its_hosts() {
+    let store = store();
+    let controller = ControllerProcess::start(&store);
+    let (inside, outside) = (cloud::machine(1), cloud::machine(2));
+    let _agents = [&inside, &outside].map(|machine| cloud::attach(&controller, machine, PACE));
+    until(&store, "the hosts are there", |view| view.count::<Host>() == 2).await;
+    let host = inside.host.clone();
+    let made = store.transact(move |tx| {
+        let mut active = Image::new(Meta::new(Id::new("active")), ImageSpec { disk_format: Some(DiskFormat::Raw), ..ImageSpec::default() });
+        active.status.state = ImageState::Active;
+        active.status.content = Some(Content { file: "f".into(), size: 1, virtual_size: None, md5: "m".into(), sha512: "s".into() });
+        tx.insert(active)?;
+        tx.insert(Image::new(Meta::new(Id::new("queued")), ImageSpec::default()))?;
+        let mut aggregate = Aggregate::new(Meta::new(tx.new_id()).named("a"), 1, None);
+        aggregate.hosts.insert(host.clone());
+        aggregate.images = ["active", "queued", "deleted"].map(Id::new).into();
+        aggregate.image_requests = 3;
+        tx.insert(aggregate).map(|aggregate| aggregate.meta.id.clone())
+    });
+    let aggregate = made.await.unwrap();
+    let told = |host: &HostId| unkai_control::assign::assigned(&store.view(), host);
+    let [Item::Image(item)] = &told(&inside.host)[..] else { panic!("{:?}", told(&inside.host)) };
+    assert_eq!((item.image.id.as_str(), item.request), ("active", 3));
+    assert_eq!(told(&outside.host), []);
+    let leaves = store.transact(move |tx| {
+        tx.update(&aggregate, |aggregate: &mut Aggregate| {
+            aggregate.hosts.clear();
+            Ok::<_, Error>(())
+        })
+    });
+    leaves.await.unwrap();
+    assert_eq!(told(&inside.host), []);
 }

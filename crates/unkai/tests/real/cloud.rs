@@ -15,6 +15,7 @@ pub struct Cloud {
     dir: tempfile::TempDir,
     netns: String,
     port: u16,
+    options: Vec<String>,
     http: reqwest::Client,
     token: String,
 }
@@ -25,13 +26,32 @@ pub type Answer = Result<(u16, Value), reqwest::Error>;
 impl Cloud {
     /// Starts a new cloud and logs in as its administrator.
     pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One with more options for `unkai up`.
+    pub async fn with(options: &[&str]) -> Self {
+        Self::prepared(options, |_| ()).await
+    }
+
+    /// One whose state directory is prepared before it starts.
+    pub async fn prepared(options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         // Users of QEMU must be able to pass through the directories above.
         let dir = tempfile::Builder::new().prefix("unkai-real-").tempdir_in("/var/tmp").expect("a directory in /var/tmp");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port of the loopback");
         let port = listener.local_addr().expect("a bound address").port();
         drop(listener);
         let netns = format!("unkai-real-{port}");
-        let mut cloud = Cloud { dir, netns, port, http: reqwest::Client::new(), token: String::new() };
+        let mut cloud = Cloud {
+            dir,
+            netns,
+            port,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            http: reqwest::Client::new(),
+            token: String::new(),
+        };
+        std::fs::create_dir_all(cloud.state()).expect("the state directory");
+        prepare(&cloud.state());
         cloud.up();
         let ca = std::fs::read(cloud.state().join("ca.pem")).expect("the CA's certificate");
         let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
@@ -60,13 +80,22 @@ impl Cloud {
         let listen = format!("127.0.0.1:{}", self.port);
         let state = self.state();
         std::fs::create_dir_all(&state).expect("the state directory");
-        let output = self.unkai().args(["up", "--detach", "--listen", &listen, "--netns", &self.netns, "--state"]).arg(&state).output();
+        let output = self
+            .unkai()
+            .args(["up", "--detach", "--listen", &listen, "--netns", &self.netns, "--state"])
+            .arg(&state)
+            .args(&self.options)
+            .output();
         let output = output.expect("the binary starts");
         assert!(output.status.success(), "up: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
     }
 
+    pub fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("unkai.log")).unwrap_or_default()
+    }
+
     pub fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.state().join("unkai.log")).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
@@ -125,9 +154,14 @@ impl Cloud {
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        self.call_at("2.79", method, path, body).await
+    }
+
+    /// A call at this version of the compute API.
+    pub async fn call_at(&self, version: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
         let method = method.parse().expect("a method");
         let mut request = self.http.request(method, self.url(path)).header("x-auth-token", &self.token);
-        request = request.header("openstack-api-version", "compute 2.79");
+        request = request.header("openstack-api-version", format!("compute {version}"));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -146,6 +180,14 @@ impl Cloud {
         let (status, body) = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()));
         assert!(status < 300, "{method} {path}: {status} {body}");
         body
+    }
+
+    /// An image of an empty disk.
+    pub async fn upload_blank(&self) -> String {
+        let disk = self.state().join("blank.qcow2");
+        let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("1M").status().expect("qemu-img starts");
+        assert!(made.success());
+        self.upload_image(&disk).await
     }
 
     pub async fn upload_image(&self, file: &Path) -> String {

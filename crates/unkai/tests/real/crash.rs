@@ -1,8 +1,6 @@
 //! `kill -9` at every step of creating and of deleting a server: no acknowledged write is lost, nothing is left behind, and what runs is
 //! adopted.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
@@ -10,59 +8,64 @@ use crate::cloud::Cloud;
 /// No road is nearly as long; a loop that gets here does not end.
 const MOST_STEPS: u64 = 400;
 
-struct Scene {
-    cloud: Cloud,
+pub struct Scene {
+    pub cloud: Cloud,
     image: String,
     flavor: String,
     network: String,
 }
 
-async fn scene() -> Scene {
-    let cloud = Cloud::new().await;
-    let disk = cloud.state().join("blank.qcow2");
-    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("1M").status().expect("qemu-img starts");
-    assert!(made.success());
-    let image = cloud.upload_image(&disk).await;
-    let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
-    let flavor = flavors["flavors"][0]["id"].as_str().expect("a flavor").to_owned();
-    let network = cloud.must("POST", "/network/v2.0/networks", Some(json!({"network": {"name": "n"}}))).await;
-    let network = network["network"]["id"].as_str().expect("an id").to_owned();
-    let subnet = json!({"subnet": {"network_id": network, "cidr": "10.9.0.0/24", "ip_version": 4}});
-    cloud.must("POST", "/network/v2.0/subnets", Some(subnet)).await;
-    Scene { cloud, image, flavor, network }
+pub async fn scene() -> Scene {
+    Scene::of(Cloud::new().await).await
 }
 
 impl Scene {
-    fn request(&self, name: &str) -> Value {
+    pub async fn of(cloud: Cloud) -> Self {
+        let image = cloud.upload_blank().await;
+        let flavors = cloud.get("/compute/v2.1/flavors?sort_key=memory_mb&limit=1").await;
+        let flavor = flavors["flavors"][0]["id"].as_str().expect("a flavor").to_owned();
+        let network = cloud.must("POST", "/network/v2.0/networks", Some(json!({"network": {"name": "n"}}))).await;
+        let network = network["network"]["id"].as_str().expect("an id").to_owned();
+        let subnet = json!({"subnet": {"network_id": network, "cidr": "10.9.0.0/24", "ip_version": 4}});
+        cloud.must("POST", "/network/v2.0/subnets", Some(subnet)).await;
+        Scene { cloud, image, flavor, network }
+    }
+
+    pub fn request(&self, name: &str) -> Value {
         json!({"server": {"name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network}]}})
     }
 
-    async fn servers(&self) -> Vec<Value> {
+    pub async fn servers(&self) -> Vec<Value> {
         self.cloud.get("/compute/v2.1/servers/detail").await["servers"].as_array().expect("a list").clone()
     }
 
-    async fn status(&self, id: &str) -> Option<String> {
+    pub async fn status(&self, id: &str) -> Option<String> {
         let answer = self.cloud.call("GET", &format!("/compute/v2.1/servers/{id}"), None).await.ok()?;
         answer.1["server"]["status"].as_str().map(str::to_owned)
     }
 
-    async fn create(&self) -> String {
+    /// Asks for a server.
+    pub async fn ask(&self) -> String {
         let made = self.cloud.must("POST", "/compute/v2.1/servers", Some(self.request("s"))).await;
-        let id = made["server"]["id"].as_str().expect("an id").to_owned();
+        made["server"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    pub async fn create(&self) -> String {
+        let id = self.ask().await;
         self.active(&id).await;
         id
     }
 
-    async fn active(&self, id: &str) {
+    pub async fn active(&self, id: &str) {
         self.cloud.until("the server is ACTIVE", || async { self.status(id).await.as_deref() == Some("ACTIVE") }).await;
     }
 
-    async fn delete(&self, id: &str) {
+    pub async fn delete(&self, id: &str) {
         self.cloud.must("DELETE", &format!("/compute/v2.1/servers/{id}"), None).await;
     }
 
     /// Nothing of any server is left: neither in the documents nor on the machine.
-    async fn clean(&self, context: &str) {
+    pub async fn clean(&self, context: &str) {
         let cloud = &self.cloud;
         cloud.until(&format!("{context}: no server is listed"), || async { self.servers().await.is_empty() }).await;
         let nothing = || async {

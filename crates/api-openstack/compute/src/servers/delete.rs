@@ -33,6 +33,15 @@ pub async fn delete(cx: Cx, Path(id): Path<String>) -> Result<StatusCode, Fault>
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The image that a shelved server was to come back from is of no use to anybody, except when somebody protected it.
+fn discard_shelved_image(tx: &mut Tx, server: &mut Server) -> Result<(), Fault> {
+    let image = server.spec.launch.shelved_image.take().and_then(|image| tx.get(&image));
+    if let Some(image) = image.filter(|image| !image.spec.protected) {
+        tx.delete(&image.meta.id)?;
+    }
+    Ok(())
+}
+
 pub fn remove(tx: &mut Tx, server: &mut Server, state: &State) -> Result<(), Fault> {
     if server.spec.run == Run::Deleted {
         return Ok(());
@@ -40,6 +49,7 @@ pub fn remove(tx: &mut Tx, server: &mut Server, state: &State) -> Result<(), Fau
     server.ask(Verb::Delete, state.vm);
     server.spec.run = Run::Deleted;
     server.spec.reset = None;
+    discard_shelved_image(tx, server)?;
     if server.status.host.is_none() {
         let ports: Vec<Id<Port>> = server.spec.ports.clone();
         for port in &ports {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use unkai_model::identity::{AppCredential, Project, Revocation, Role, Scope, User};
 use unkai_model::{Error, Id};
-use unkai_openstack::CallerName;
+use unkai_openstack::{Asked, CallerName};
 use unkai_store::View;
 
 use super::grants;
@@ -25,6 +25,17 @@ pub struct Session {
     pub name: Arc<CallerName>,
     /// The body of a validation, with the catalog; kept because the same token is validated again and again.
     pub rendered: OnceLock<Bytes>,
+}
+
+impl Session {
+    /// An application credential with access rules may do only what one of them says.
+    pub fn obeys_access_rules(&self, view: &View, asked: &Asked<'_>) -> bool {
+        let Some(credential) = self.app_credential.as_ref().filter(|credential| !credential.access_rules.is_empty()) else {
+            return true;
+        };
+        let mut rules = credential.access_rules.iter().filter_map(|id| view.get(id));
+        asked.is_validation() || rules.any(|rule| asked.matches(&rule.service, &rule.method, &rule.path))
+    }
 }
 
 /// The scope with its documents.

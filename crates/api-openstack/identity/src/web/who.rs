@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use unkai_model::Id;
 use unkai_model::identity::{Project, User};
-use unkai_openstack::Cloud;
+use unkai_openstack::{Asked, Cloud};
 
 use super::Refusal;
 use crate::Identity;
@@ -51,13 +51,11 @@ impl FromRequestParts<Cloud> for Who {
         let service = Service::from_request_parts(parts, cloud).await?;
         let token = parts.headers.get("x-auth-token").and_then(|value| value.to_str().ok()).ok_or_else(Refusal::unauthorized)?;
         let view = cloud.store.read().await?;
-        let session = service.session(&view, token, Timestamp::now(), SignedDuration::ZERO).map_err(|error| {
+        let session = service.asking(&view, token, &Asked::of(parts), Timestamp::now()).map_err(|error| {
             tracing::debug!(%error, "a token was refused");
             Refusal::unauthorized()
         })?;
-        let who = Who(session);
-        who.obey_access_rules(parts, &view)?;
-        Ok(who)
+        Ok(Who(session))
     }
 }
 
@@ -110,68 +108,5 @@ impl Who {
     /// Refuses `action` unless `allowed`.
     pub fn allow(&self, action: &str, allowed: bool) -> Result<(), Refusal> {
         if allowed { Ok(()) } else { Err(Refusal::forbidden(action)) }
-    }
-
-    /// An application credential with access rules may do only what they say.
-    fn obey_access_rules(&self, parts: &Parts, view: &unkai_store::View) -> Result<(), Refusal> {
-        let Some(credential) = self.app_credential.as_ref().filter(|credential| !credential.access_rules.is_empty()) else {
-            return Ok(());
-        };
-        let path = parts.uri.path();
-        let allowed = credential.access_rules.iter().filter_map(|id| view.get(id)).any(|rule| {
-            rule.service == "identity" && rule.method.eq_ignore_ascii_case(parts.method.as_str()) && path_matches(&rule.path, path)
-        });
-        if allowed { Ok(()) } else { Err(Refusal::unauthorized()) }
-    }
-}
-
-/// `*` and `{name}` stand for one segment, `**` for any number of them.
-pub fn path_matches(pattern: &str, path: &str) -> bool {
-    let pattern: Vec<&str> = pattern.trim_matches('/').split('/').collect();
-    let path: Vec<&str> = path.trim_matches('/').split('/').collect();
-    segments_match(&pattern, &path)
-}
-
-/// Goes back to the last `**` only, which is enough and keeps hostile patterns cheap.
-fn segments_match(pattern: &[&str], path: &[&str]) -> bool {
-    let (mut p, mut s, mut retry) = (0, 0, None);
-    while s < path.len() {
-        match pattern.get(p) {
-            Some(&"**") => {
-                retry = Some((p + 1, s));
-                p += 1;
-            }
-            Some(segment) if *segment == "*" || *segment == path[s] || (segment.starts_with('{') && segment.ends_with('}')) => {
-                (p, s) = (p + 1, s + 1);
-            }
-            _ => match retry {
-                Some((after, skipped)) => {
-                    retry = Some((after, skipped + 1));
-                    (p, s) = (after, skipped + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|segment| *segment == "**")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::path_matches;
-
-    #[test]
-    fn rules_match_by_segment() {
-        for (pattern, path, is) in [
-            ("/v3/users", "/v3/users", true),
-            ("/v3/users/*", "/v3/users/x", true),
-            ("/v3/users/*", "/v3/users/x/y", false),
-            ("/v3/users/{id}/groups", "/v3/users/x/groups", true),
-            ("/v3/**", "/v3/a/b/c", true),
-            ("/**/c", "/v3/a/b/c", true),
-            ("/v3/users", "/v3/user", false),
-        ] {
-            assert_eq!(path_matches(pattern, path), is, "{pattern} {path}");
-        }
     }
 }

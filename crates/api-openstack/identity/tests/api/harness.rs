@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use unkai_identity::{BootstrapOptions, Cost, Identity, Settings, bootstrap_at, routes_with};
 use unkai_openstack::testing::{Answer, Client, cloud};
-use unkai_openstack::{Cloud, Routes};
+use unkai_openstack::{Asked, Authenticate, Cloud, Routes};
+use unkai_store::View;
 
 pub const PASSWORD: &str = "the administrator's";
 
@@ -85,6 +87,12 @@ impl Harness {
 
     pub fn client(&self, token: &str) -> Client {
         self.admin.with_token(token)
+    }
+
+    /// What a service without a name would be told about a token.
+    pub fn is_good(&self, view: &View, token: &str, now: Timestamp) -> bool {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        self.identity.authenticate(view, token, &Asked::of(&parts), now).is_ok()
     }
 
     pub async fn login(&self, name: &str, password: &str, scope: Value) -> Answer {

@@ -4,6 +4,7 @@
 //! share one.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,19 +74,29 @@ impl ImageFiles {
 
     /// Removes everything but the files in `keep`: leftovers of uploads that a crash cut off. Only while nobody uploads.
     pub fn sweep(&self, keep: &HashSet<String>) -> io::Result<usize> {
+        let leftovers: Vec<_> = self.entries()?.into_iter().filter(|name| !name.to_str().is_some_and(|name| keep.contains(name))).collect();
+        leftovers.iter().for_each(|name| remove(&self.dir.join(name)));
+        Ok(leftovers.len())
+    }
+
+    /// The names of all files, complete or not.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.entries()?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    fn entries(&self) -> io::Result<Vec<OsString>> {
         let entries = match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut removed = 0;
+        let mut names = Vec::new();
         for entry in entries {
             let entry = entry?;
-            if entry.file_type()?.is_file() && !entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
-                remove(&entry.path());
-                removed += 1;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                names.push(entry.file_name());
             }
         }
-        Ok(removed)
+        Ok(names)
     }
 
     /// Free bytes beyond the reserve, or a refusal when there are none.

@@ -9,7 +9,7 @@ use tokio_util::io::ReaderStream;
 use unkai_imagefile::DiskFormat;
 use unkai_model::image::{ContainerFormat, Content, Image, ImageSpec, ImageState, ImageTask};
 use unkai_model::{Error, Id};
-use unkai_store::{Store, Tx};
+use unkai_store::{Change, Changes, Store, Tx};
 
 use super::error::BytesError;
 use super::files::{FileLimits, ImageFiles};
@@ -113,6 +113,37 @@ impl Images {
             })
         };
         self.store.transact(end).await.map(drop)
+    }
+
+    /// Removes the files of images that are deleted, whoever deletes them, until the store stops. Handlers of this crate do not wait for
+    /// it; everybody else only deletes the document.
+    pub async fn follow_deletions(self) {
+        let mut watch = self.store.watch();
+        while let Some((view, changes)) = watch.next().await {
+            let deleted = match changes {
+                Changes::TooOld => true,
+                Changes::Since(changes) => changes.iter().filter_map(Change::of::<Image>).any(|id| view.get(&id).is_none()),
+            };
+            if !deleted {
+                continue;
+            }
+            let images = self.clone();
+            let removed = tokio::task::spawn_blocking(move || images.remove_strangers()).await.unwrap_or_else(|e| Err(e.into()));
+            if let Err(error) = removed {
+                tracing::warn!(%error, "the files of deleted images were not removed");
+            }
+        }
+    }
+
+    /// Files whose image is not there. The newest view is asked for each: an image is there before the first byte of it is.
+    fn remove_strangers(&self) -> std::io::Result<()> {
+        for name in self.files.names()? {
+            let image = name.split_once('.').map_or(name.as_str(), |(image, _)| image);
+            if self.store.view().get::<Image>(&Id::new(image)).is_none() {
+                self.files.remove(&name);
+            }
+        }
+        Ok(())
     }
 
     /// What a starting controller does before it serves: ends the attempts that its predecessor left, and removes leftover files.

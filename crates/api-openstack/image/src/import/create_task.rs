@@ -4,7 +4,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::{Extension, Json};
 use http::StatusCode;
-use reqwest::Url;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use unkai_model::Meta;
@@ -42,12 +41,8 @@ pub async fn create(
     let input = Value::Object(input.clone());
     let make = move |tx: &mut Tx| make(tx, &caller, &wanted, &request, &input);
     let (image, task) = cloud.store.transact(make).await?;
-    start(images, image, &task, url);
+    tokio::spawn(download::run(images, settings, image, task.meta.id.clone(), url));
     Ok((StatusCode::CREATED, Json(tasks::detail(&task))))
-}
-
-fn start(images: Images, image: Arc<Image>, task: &ImageTask, url: Url) {
-    tokio::spawn(download::run(images, image, task.meta.id.clone(), url));
 }
 
 fn read_input(body: &Map<String, Value>) -> Result<&Map<String, Value>> {

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::Url;
+use reqwest::redirect::Policy;
 use unkai_model::Id;
 use unkai_model::image::{Image, ImageTask};
 
 use crate::bytes::{BytesError, Images};
+use crate::settings::Settings;
 
-/// Between two pieces of the answer.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A longer chain of redirects leads nowhere.
+const REDIRECTS: usize = 5;
 
-pub async fn run(images: Images, image: Arc<Image>, task: Id<ImageTask>, url: Url) {
-    let outcome = fetch(&images, &image, &url).await;
+pub async fn run(images: Images, settings: Settings, image: Arc<Image>, task: Id<ImageTask>, url: Url) {
+    let outcome = fetch(&images, &settings, &image, &url).await;
     if let Err(error) = &outcome {
         tracing::warn!(image = %image.meta.id, %url, %error, "image import failed");
     }
@@ -25,9 +27,9 @@ pub async fn run(images: Images, image: Arc<Image>, task: Id<ImageTask>, url: Ur
     }
 }
 
-async fn fetch(images: &Images, image: &Image, url: &Url) -> Result<(), BytesError> {
+async fn fetch(images: &Images, settings: &Settings, image: &Image, url: &Url) -> Result<(), BytesError> {
     let mut receiving = images.resume(image).await?;
-    let mut chunks = match open(url).await {
+    let mut chunks = match open(settings, url).await {
         Ok((chunks, length)) => {
             if let Some(length) = length {
                 receiving.announce(length).await?;
@@ -47,13 +49,25 @@ async fn fetch(images: &Images, image: &Image, url: &Url) -> Result<(), BytesErr
 
 type Chunks = std::pin::Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>;
 
-/// The body of a successful answer. Redirects are not followed: they could lead where the operator's list does not.
-async fn open(url: &Url) -> Result<(Chunks, Option<u64>), BytesError> {
+/// Redirects are followed only to where the operator's list leads, too.
+fn redirects(settings: &Settings) -> Policy {
+    let settings = settings.clone();
+    Policy::custom(move |attempt| {
+        if !settings.allows(attempt.url()) {
+            let refused = format!("it redirects to {}, from where images may not come", attempt.url());
+            return attempt.error(refused);
+        }
+        if attempt.previous().len() > REDIRECTS { attempt.error("it redirects too often") } else { attempt.follow() }
+    })
+}
+
+/// The body of a successful answer.
+async fn open(settings: &Settings, url: &Url) -> Result<(Chunks, Option<u64>), BytesError> {
     let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(redirects(settings))
         .no_proxy()
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(SILENCE)
+        .read_timeout(settings.download_silence)
         .build()
         .map_err(|error| broken(url, &error))?;
     let response = client.get(url.clone()).send().await.map_err(|error| broken(url, &error))?;

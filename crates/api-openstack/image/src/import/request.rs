@@ -4,7 +4,7 @@ use reqwest::Url;
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Result};
-use crate::settings::{GLANCE_DIRECT, Origin, Settings, WEB_DOWNLOAD};
+use crate::settings::{GLANCE_DIRECT, Settings, WEB_DOWNLOAD};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
@@ -41,14 +41,13 @@ pub fn source(uri: Option<&Value>, settings: &Settings) -> Result<Url> {
     let text = uri.and_then(Value::as_str).unwrap_or_default();
     let refused = || ApiError::bad_request(format!("URI for web-download does not pass filtering: {text}"));
     let url = Url::parse(text).map_err(|_| refused())?;
-    let allowed = Origin::of(&url).is_some_and(|origin| settings.download_from.contains(&origin));
-    if allowed { Ok(url) } else { Err(refused()) }
+    if settings.allows(&url) { Ok(url) } else { Err(refused()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Choices;
+    use crate::settings::{Choices, Origin};
     use serde_json::json;
 
     fn status(body: Value, settings: &Settings) -> u16 {

@@ -35,7 +35,7 @@ pub async fn import(
     let start = move |tx: &mut Tx| start(tx, &caller, &id, &wanted, &body, &request);
     let (image, task) = cloud.store.transact(start).await?;
     if let Method::Download(url) = method {
-        tokio::spawn(download::run(images, image, task, url));
+        tokio::spawn(download::run(images, settings, image, task, url));
     }
     Ok(StatusCode::ACCEPTED)
 }

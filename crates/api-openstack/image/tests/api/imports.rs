@@ -1,12 +1,20 @@
 //! Staging, importing, downloading from the web.
 
+use std::time::Duration;
+
 use axum::Router;
+use axum::body::Body;
 use axum::response::Redirect;
 use axum::routing::get;
+use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::{Value, json};
+use unkai_image::bytes::FileLimits;
 use unkai_image::{Choices, Origin, Settings};
 
 use crate::cloud::{Fixture, OCTETS, eventually, fixture, fixture_with, id};
+
+/// The most bytes of an image here.
+const LIMIT: usize = 1000;
 
 async fn stage(f: &Fixture, image: &str, data: &[u8]) -> u16 {
     f.member.send("PUT", &format!("/v2/images/{image}/stage"), &[OCTETS], data.to_vec()).await.status
@@ -56,11 +64,23 @@ async fn hostile_staged_bytes_are_refused_at_the_import() {
     assert!(task["message"].as_str().unwrap().contains("vmdk"), "{task}");
 }
 
-/// A web server with one image and one trap.
+/// Bytes that come in pieces, without a length before them.
+fn pieces(pieces: impl Stream<Item = &'static str> + Send + 'static) -> Body {
+    Body::from_stream(pieces.map(Ok::<_, std::convert::Infallible>))
+}
+
+/// A web server with one image and many traps.
 async fn web() -> String {
     let router = Router::new()
         .route("/image", get(|| async { "from the web" }))
-        .route("/elsewhere", get(|| async { Redirect::temporary("http://127.0.0.1:1/secret") }));
+        .route("/moved", get(|| async { Redirect::temporary("/image") }))
+        .route("/elsewhere", get(|| async { Redirect::temporary("http://127.0.0.1:1/secret") }))
+        .route("/other-scheme", get(|| async { Redirect::temporary("file:///etc/passwd") }))
+        .route("/round", get(|| async { Redirect::temporary("/round") }))
+        .route("/large", get(|| async { "x".repeat(LIMIT + 1) }))
+        .route("/endless", get(|| async { pieces(stream::repeat("a piece")) }))
+        .route("/mute", get(std::future::pending::<&str>))
+        .route("/stalls", get(|| async { pieces(stream::iter(["a piece"]).chain(stream::pending())) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -71,17 +91,34 @@ async fn web() -> String {
 async fn images_come_from_allowed_places_only() {
     let web = web().await;
     let download_from = vec![Origin::parse(&web).unwrap()];
-    let f = fixture_with(Settings::new(Choices { download_from, ..Choices::default() }));
+    let limits = FileLimits { max_size: LIMIT as u64, ..FileLimits::default() };
+    let download_silence = Duration::from_millis(300);
+    let f = fixture_with(Settings::new(Choices { limits, download_from, download_silence }));
     let download = |path: &str| json!({ "name": "web-download", "uri": format!("{web}{path}") });
     let image = id(&f.queued(json!({})).await);
-    assert_eq!(import(&f, &image, json!({ "name": "web-download", "uri": "http://127.0.0.1:1/x" })).await, 400);
-    for (path, reason) in [("/elsewhere", "307"), ("/missing", "404")] {
+    let other = json!({ "method": { "name": "web-download", "uri": "http://127.0.0.1:1/x" } });
+    let refused = f.member.call("POST", &format!("/v2/images/{image}/import"), other).await;
+    assert_eq!(refused.status, 400);
+    assert!(String::from_utf8_lossy(&refused.bytes).contains("URI for web-download does not pass filtering: http://127.0.0.1:1/x"));
+    let traps = [
+        ("/missing", "404"),
+        ("/elsewhere", "from where images may not come"),
+        ("/other-scheme", "answered 307"),
+        ("/round", "too often"),
+        ("/large", "limit"),
+        ("/endless", "limit"),
+        ("/mute", "timed out"),
+        ("/stalls", "timed out"),
+    ];
+    for (path, reason) in traps {
         assert_eq!(import(&f, &image, download(path)).await, 202);
         eventually("the import fails", async || task(&f, &image).await["status"] == "failure").await;
-        assert!(task(&f, &image).await["message"].as_str().unwrap().contains(reason));
-        assert_eq!(f.show(&image).await["status"], "queued");
+        let message = task(&f, &image).await["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(reason), "{path}: {message}");
+        assert_eq!(f.show(&image).await["status"], "queued", "{path}");
+        assert_eq!(f.files(), Vec::<String>::new(), "{path}: something is left");
     }
-    assert_eq!(import(&f, &image, download("/image")).await, 202);
+    assert_eq!(import(&f, &image, download("/moved")).await, 202);
     eventually("the image is active", async || f.show(&image).await["status"] == "active").await;
     eventually("the task ends", async || task(&f, &image).await["status"] == "success").await;
     assert_eq!(f.member.get(&format!("/v2/images/{image}/file")).await.bytes.as_ref(), b"from the web");

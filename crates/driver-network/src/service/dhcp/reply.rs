@@ -143,4 +143,6 @@ fn send(snapshot: &Snapshot, lease: &Lease<'_>, reply: &Message) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

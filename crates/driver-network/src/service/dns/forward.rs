@@ -100,7 +100,7 @@ async fn over_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Re
     fitting(query, &buffer).ok_or_else(|| io::Error::other("answer to another question"))
 }
 
-fn fitting(query: &Message, bytes: &[u8]) -> Option<Message> {
+pub(super) fn fitting(query: &Message, bytes: &[u8]) -> Option<Message> {
     let answer = Message::from_vec(bytes).ok()?;
     let fits =
         answer.metadata.id == query.metadata.id && answer.metadata.message_type == MessageType::Response && answer.queries == query.queries;

@@ -6,6 +6,8 @@
 
 mod answer;
 mod forward;
+#[cfg(test)]
+mod hostile;
 mod listen;
 mod request;
 

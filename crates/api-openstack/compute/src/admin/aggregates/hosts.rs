@@ -1,5 +1,6 @@
 //! Hosts into and out of an aggregate. A host is in one zone only, and does not change it under the servers it runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Path, State};
@@ -11,7 +12,7 @@ use unkai_model::image::Image;
 use unkai_openstack::{Caller, Cloud};
 use unkai_store::{Tx, View};
 
-use super::{find, host_named};
+use super::{find, host_named, number};
 use crate::admin::policy;
 use crate::admin::zones::zone_of;
 use crate::body::Body;
@@ -27,7 +28,7 @@ static ADD: LazyLock<Schema> = LazyLock::new(|| Schema::wrapped("add_host", host
 static REMOVE: LazyLock<Schema> = LazyLock::new(|| Schema::wrapped("remove_host", host()));
 static CACHE: LazyLock<Schema> = LazyLock::new(|| {
     let items = Box::new(object().required("id", Schema::uuid()).into());
-    Schema::wrapped("cache", Schema::Array { items, min: 1, max: usize::MAX, unique: true })
+    Schema::wrapped("cache", Schema::Array { items, min: 1, max: usize::MAX, unique: false })
 });
 
 pub async fn add(cloud: &Cloud, caller: &Caller, version: Microversion, id: String, body: &Value) -> Result<Arc<Aggregate>, Fault> {
@@ -89,7 +90,7 @@ pub fn may_move(view: &View, host: &Id<Host>, aggregate: &Id<Aggregate>, zone: O
     Ok(())
 }
 
-/// Images that the hosts of the aggregate should have at hand: a wish kept in the aggregate.
+/// Images that the hosts of the aggregate should have at hand: a wish kept in the aggregate, which every host that is up acts on.
 pub async fn cache(
     State(cloud): State<Cloud>,
     caller: Caller,
@@ -100,15 +101,23 @@ pub async fn cache(
     version.require(81..)?;
     let body = body.validated(&CACHE, version)?;
     policy::admin(&caller, "compute:aggregates:images")?;
-    let wanted: Vec<Id<Image>> =
+    number(&id)?;
+    let listed: Vec<Id<Image>> =
         body["cache"].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()).map(Id::new).collect();
+    let wanted: BTreeSet<Id<Image>> = listed.iter().cloned().collect();
+    if wanted.len() < listed.len() {
+        return Err(Fault::bad_request("Duplicate images in request"));
+    }
     let transaction = move |tx: &mut Tx| {
-        let aggregate = find(&tx.view(), &id)?;
+        let view = tx.view();
+        let aggregate = find(&view, &id)?;
         if let Some(missing) = wanted.iter().find(|image| tx.get::<Image>(image).is_none()) {
             return Err(Fault::bad_request(format!("Image {missing} could not be found.")));
         }
         tx.update(&aggregate.meta.id, |aggregate: &mut Aggregate| {
+            aggregate.images.retain(|image| view.get(image).is_some());
             aggregate.images.extend(wanted.iter().cloned());
+            aggregate.image_requests += 1;
             Ok(())
         })
     };

@@ -72,12 +72,13 @@ fn answer(view: &View, aggregate: &Aggregate, version: Microversion) -> Json<Val
     Json(json!({ "aggregate": full(view, aggregate, version) }))
 }
 
-fn find(view: &View, number: &str) -> Result<Arc<Aggregate>, Fault> {
-    let Ok(wanted) = number.parse::<i64>() else {
-        return Err(Fault::bad_request("Invalid input received: id must be an integer"));
-    };
-    let id = view.holder::<Aggregate>("aggregate-number", &wanted.to_string());
-    id.and_then(|id| view.get(&id)).ok_or_else(|| Fault::not_found(format!("Aggregate {number} could not be found.")))
+fn number(text: &str) -> Result<i64, Fault> {
+    text.parse().map_err(|_| Fault::bad_request("Invalid input received: id must be an integer"))
+}
+
+fn find(view: &View, id: &str) -> Result<Arc<Aggregate>, Fault> {
+    let holder = view.holder::<Aggregate>("aggregate-number", &number(id)?.to_string());
+    holder.and_then(|id| view.get(&id)).ok_or_else(|| Fault::not_found(format!("Aggregate {id} could not be found.")))
 }
 
 async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion) -> Result<Json<Value>, Fault> {

@@ -120,7 +120,12 @@ async fn images_are_wished_for_from_2_81_on() {
     let unknown = json!({"cache": [{"id": "20000000-0000-4000-8000-000000000000"}]});
     refusal(404, setup.admin("POST", &path, unknown.clone()).await);
     setup.speak(81);
-    refusal(400, setup.admin("POST", &path, unknown).await);
+    refusal(400, setup.admin("POST", &path, unknown.clone()).await);
     refusal(400, setup.admin("POST", &path, json!({"cache": []})).await);
     refusal(400, setup.admin("POST", &path, json!({"cache": [{"id": "x"}]})).await);
+    refusal(400, setup.admin("POST", "/os-aggregates/x/images", unknown.clone()).await);
+    refusal(404, setup.admin("POST", "/os-aggregates/99/images", unknown.clone()).await);
+    let twice = json!({"cache": [unknown["cache"][0], unknown["cache"][0]]});
+    let told = refusal(400, setup.admin("POST", &path, twice).await);
+    assert!(told.contains("Duplicate images in request"), "{told}");
 }

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint deny unit smoke tour console interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke hosts controllers tour console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint deny unit smoke tour console interop}
+parts=${*:-lint deny unit smoke hosts controllers tour console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
 count() { # NAME PASSED FAILED SKIPPED
     passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
-    summary+=("$(printf '%-8s %4d passed, %d failed, %d skipped' "$1" "$2" "$3" "$4")")
+    summary+=("$(printf '%-11s %4d passed, %d failed, %d skipped' "$1" "$2" "$3" "$4")")
 }
 
 lint() {
@@ -45,6 +45,16 @@ smoke() {
     tests/smoke.sh
 }
 
+hosts() {
+    echo "== hosts: three hosts in namespaces: enrolment, guests across them, a dead router host, revocation"
+    tests/hosts.sh
+}
+
+controllers() {
+    echo "== controllers: three on one PostgreSQL, killed and paused under load; the store moves to SQLite and back"
+    tests/controllers.sh
+}
+
 tour() {
     echo "== tour: the README's five minutes, word for word"
     tests/tour.sh
@@ -68,7 +78,7 @@ bad=0
 for part in $parts; do
     began=$SECONDS
     if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
-    case $part in lint | smoke | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | hosts | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 echo "== what ran"

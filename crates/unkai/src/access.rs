@@ -58,7 +58,7 @@ pub fn publish(path: &Path, text: &str) -> Result<()> {
 fn present(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => {
-            let line = text.lines().find_map(|line| line.trim().strip_prefix("password: "));
+            let line = text.lines().find_map(|line| line.trim().strip_prefix("password:"));
             line.map(|password| Some(password.trim().to_owned())).with_context(|| format!("`{}` holds no password", path.display()))
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -1,66 +1,9 @@
 #!/bin/bash
-# Three hosts, each a network namespace with an agent of its own, on an underlay made of a bridge and veth pairs; one controller beside them.
 # Servers on different hosts, one network over them; a host is revoked; the host that carries a router dies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-UNKAI=${UNKAI:-$root/target/debug/unkai}
-id=$$
-dir=/var/tmp/unkai-hosts-$id
-ns=uh$id
-url=https://10.9.0.254:8443
-venv=$("$root/scripts/venv.sh" client python-openstackclient)
-mkdir -m 0711 "$dir"
-export OS_CLIENT_CONFIG_FILE=$dir/c/clouds.yaml OS_CLOUD=unkai OS_COMPUTE_API_VERSION=2.79
-# Not `ip netns exec`: it would hide the control groups below /sys.
-in_ns() { local n=$1; shift; nsenter --net="/run/netns/$ns-$n" "$@"; }
-in_c() { in_ns c "$@"; }
-os() { in_c "$venv/bin/openstack" "$@"; }
-pid() { cut -d' ' -f1 "$dir/$1/unkai.pid"; }
-controller() { in_c "$UNKAI" controller --state "$dir/c" --listen 10.9.0.254:8443 --external 203.0.113.0/24 --host-certificates "${LIFE:-30d}" --detach; }
-agent() { # NUMBER OPTION...
-    local n=$1; shift
-    in_ns $n "$UNKAI" agent --state "$dir/h$n" --name "h$n" --netns "$ns-$n" --underlay "10.9.0.$n" --external public=ext --detach "$@"
-}
-finish() {
-    status=$?
-    if [ $status != 0 ]; then
-        for d in c h1 h2 h3; do echo "--- last words of $d"; tail -n 25 "$dir/$d/unkai.log" || true; done
-        "$UNKAI" status --state "$dir/c" || true
-    fi
-    for d in h1 h2 h3 c; do "$UNKAI" down --servers --state "$dir/$d" >/dev/null 2>&1 || true; done
-    for n in c 1 2 3; do ip netns del "$ns-$n" 2>/dev/null || true; done
-    ip netns del "$ns-u" 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap finish EXIT
-die() { echo "FAILED: $*" >&2; exit 1; }
-until_true() { # SECONDS COMMAND...: waits for a condition, never for a time
-    local deadline=$((SECONDS + $1)); shift
-    until "$@"; do [ $SECONDS -lt $deadline ] || return 1; sleep 0.1; done
-}
-millis() { echo $(($(date +%s%N) / 1000000)); }
-host_is() { "$UNKAI" host list --state "$dir/c" | grep -q " $1  $2 "; }
-status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
-ssh_to() { local a=$1; shift; in_c ssh -i "$dir/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 "debian@$a" "$@"; }
-
-echo "-- underlay and external network"
-ip netns add "$ns-u"
-ip -n "$ns-u" link add under type bridge
-ip -n "$ns-u" link set under up
-ip -n "$ns-u" link add ext type bridge
-ip -n "$ns-u" link set ext up
-for n in c 1 2 3; do
-    ip netns add "$ns-$n"
-    ip -n "$ns-$n" link set lo up
-    for net in under ext; do
-        ip -n "$ns-$n" link add $net type veth peer name "$net-$n" netns "$ns-u"
-        ip -n "$ns-u" link set "$net-$n" master $net up
-        ip -n "$ns-$n" link set $net up
-    done
-done
-ip -n "$ns-c" addr add 10.9.0.254/24 dev under
-ip -n "$ns-c" addr add 203.0.113.1/24 dev ext
-for n in 1 2 3; do ip -n "$ns-$n" addr add "10.9.0.$n/24" dev under; done
+# shellcheck source=tests/hosts-lib.sh
+. "$root/tests/hosts-lib.sh"
 
 echo "-- a controller, and three machines that join with one token"
 controller
@@ -125,8 +68,6 @@ until_true 20 host_is h2 Up || die "h2 did not come back"
 until_true 20 pings "$two" || die "no ping after the agent's restart"
 
 echo "-- the host that carries the router dies: another takes over"
-qemus_of() { pgrep -f -- "qemu-system.*$dir/h$1/" || true; }
-namespaces_of() { ip netns list | cut -d' ' -f1 | grep "^$(grep -o '"prefix":"[^"]*"' "$dir/h$1/agent/dataplane.json" | cut -d'"' -f4)-"; }
 carrier=
 for n in 1 2 3; do namespaces_of $n | grep -q -- '-r-' && carrier=$n; done
 [ -n "$carrier" ] || die "no host carries the router"
@@ -136,12 +77,7 @@ if [ "$carrier" = "$one_on" ]; then
     os server add floating ip two "$floating"
     until_true 60 ssh_works || die "the floating IP did not move"
 fi
-kill -9 "$(pid h$carrier)"
-for q in $(qemus_of "$carrier"); do kill -9 "$q"; done
-ip netns pids "$ns-$carrier" | xargs -r kill -9 2>/dev/null || true
-for net in $(namespaces_of "$carrier"); do ip netns del "$net"; done
-ip -n "$ns-u" link set "under-$carrier" down
-ip -n "$ns-u" link set "ext-$carrier" down
+die_host $carrier
 died=$(millis)
 until_true 60 host_is "h$carrier" Lost || die "the dead host is not lost"
 lost=$(millis)

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint deny unit smoke hosts controllers tour console interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke hosts ha controllers tour console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint deny unit smoke hosts controllers tour console interop}
+parts=${*:-lint deny unit smoke hosts ha controllers tour console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -50,6 +50,11 @@ hosts() {
     tests/hosts.sh
 }
 
+ha() {
+    echo "== ha: a host is cut off, one dies, all controllers are away: servers run elsewhere, and never twice"
+    tests/ha.sh
+}
+
 controllers() {
     echo "== controllers: three on one PostgreSQL, killed and paused under load; the store moves to SQLite and back"
     tests/controllers.sh
@@ -78,7 +83,7 @@ bad=0
 for part in $parts; do
     began=$SECONDS
     if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
-    case $part in lint | smoke | hosts | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | hosts | ha | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 echo "== what ran"

@@ -222,20 +222,25 @@ pub fn guard(dir: &Path) -> Result<(), Error> {
     // The last to go when memory is short. Not permitted to everybody; then it is one among others.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let (boot, servers) = (boot()?, dir.join("servers"));
-    let mut ended = 0;
+    let mut told = false;
     loop {
         match Written::read(dir) {
             Ok(None) => return Ok(()),
-            Ok(Some(written)) if written.holds(Moment::now()?, &boot, Duration::ZERO) => ended = 0,
-            Ok(Some(written)) => ended += unkai_driver_qemu::kill_all(&servers, |server| written.servers.contains(&server)),
+            Ok(Some(written)) if written.holds(Moment::now()?, &boot, Duration::ZERO) => told = false,
+            Ok(Some(written)) => {
+                let ended = unkai_driver_qemu::kill_all(&servers, |server| written.servers.contains(&server));
+                if ended > 0 {
+                    tracing::warn!(ended, "servers were ended because the lease has run out");
+                }
+            }
             // Whatever is here may be running elsewhere, and which of it is not known.
             Err(error) => {
-                tracing::error!(%error, "the lease cannot be read; no server may run");
-                ended += unkai_driver_qemu::kill_all(&servers, |_| true);
+                if !told {
+                    tracing::error!(%error, "the lease cannot be read; no server may run");
+                }
+                told = true;
+                unkai_driver_qemu::kill_all(&servers, |_| true);
             }
-        }
-        if ended > 0 {
-            tracing::warn!(ended, "servers were ended because the lease has run out");
         }
         std::thread::sleep(LOOK);
     }

@@ -125,6 +125,7 @@ fn spec(flavor: FlavorCopy, name: &str) -> ServerSpec {
         wish: PlacementWish::default(),
         availability: Default::default(),
         availability_since: 0,
+        discards_local: false,
         priority: 0,
         hard_reboots: 0,
         soft_reboots: 0,

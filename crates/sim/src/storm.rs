@@ -224,7 +224,7 @@ impl Storm {
                     .update(&id, |server: &mut Server| {
                         // The dial turns while it runs.
                         let ha = server.spec.availability == Availability::Ha;
-                        server.turn(if ha { Availability::None } else { Availability::Ha });
+                        server.turn(if ha { Availability::None } else { Availability::Ha }, false);
                         Ok::<_, Error>(())
                     })
                     .map(|_| None),

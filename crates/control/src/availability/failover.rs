@@ -34,7 +34,7 @@ pub fn act(tx: &mut Tx, order: &Order, hosts: &[HostId]) -> Result<(), Error> {
         for server in stranded(&tx.view(), from) {
             let view = tx.view();
             let receipt = Receipt { server: &server, from, fence: &fence, fenced };
-            match placement::find(&view, &ranking, &server) {
+            match placement::find_elsewhere(&view, &ranking, &server) {
                 Ok(to) => {
                     tracing::info!(server = %server.meta.id, %from, %to, "started elsewhere");
                     restart(tx, &server.meta.id, &to)?;

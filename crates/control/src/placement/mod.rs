@@ -26,15 +26,26 @@ pub fn explain(view: &View, server: &Server) -> Result<String, NoValidHost> {
 
 /// The host for a server, on this state.
 pub fn find(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
-    let (want, sight) = (want(view, server), Sight::of(view, server));
+    best(view, ranking, server, &want(view, server))
+}
+
+/// The host for a server that has to leave the one it is on. A host that was named for its creation says nothing about that.
+pub fn find_elsewhere(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
+    let mut want = Want { forced_host: None, host: None, ..want(view, server) };
+    want.avoid.extend(server.status.host.as_ref().and_then(|host| view.get(host)).map(|host| host.meta.name.clone()));
+    best(view, ranking, server, &want)
+}
+
+fn best(view: &View, ranking: &Ranking, server: &Server, want: &Want) -> Result<Id<Host>, NoValidHost> {
+    let sight = Sight::of(view, server);
     if !want.compares_company() {
         let hosts = ranking.hosts().filter_map(|id| view.get(id));
-        if let Some(host) = hosts.into_iter().find(|host| choose::fits(&want, &sight.candidate(host))) {
+        if let Some(host) = hosts.into_iter().find(|host| choose::fits(want, &sight.candidate(host))) {
             return Ok(host.meta.id.clone());
         }
     }
     let all = sight.all();
-    let best = choose(&want, &all)?;
+    let best = choose(want, &all)?;
     Ok(best.id.clone().expect("a candidate from the view has its id"))
 }
 

@@ -62,6 +62,9 @@ pub struct ServerSpec {
     /// The generation in which `availability` was turned last; see [`Server::turn`].
     #[serde(default)]
     pub availability_since: u64,
+    /// Started elsewhere, its local disks may begin anew from its image.
+    #[serde(default)]
+    pub discards_local: bool,
     /// After the loss of a host, servers with a higher number are started elsewhere first.
     #[serde(default)]
     pub priority: i32,
@@ -403,14 +406,14 @@ impl Server {
     pub fn bound_to_host(&self) -> Option<&'static str> {
         let flavor = &self.spec.launch.flavor;
         let local = self.spec.launch.image.is_some() || flavor.disk_gib + flavor.ephemeral_gib + flavor.swap_mib > 0;
-        (self.spec.launch.boot == BootDisk::Local && local).then_some("its disks are on its host alone")
+        (self.spec.launch.boot == BootDisk::Local && local && !self.spec.discards_local).then_some("its disks are on its host alone")
     }
 
     /// Turns the dial, also while it runs. Its host has to learn of it before the cloud may rely on it.
-    pub fn turn(&mut self, availability: Availability) {
-        if self.spec.availability != availability {
+    pub fn turn(&mut self, availability: Availability, discards_local: bool) {
+        if (self.spec.availability, self.spec.discards_local) != (availability, discards_local) {
             self.meta.generation += 1;
-            self.spec.availability = availability;
+            (self.spec.availability, self.spec.discards_local) = (availability, discards_local);
             self.spec.availability_since = self.meta.generation;
         }
     }

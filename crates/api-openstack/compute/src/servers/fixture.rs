@@ -52,6 +52,7 @@ pub fn server(id: &str, project: &str) -> Server {
             wish: PlacementWish::default(),
             availability: Availability::None,
             availability_since: 0,
+            discards_local: false,
             priority: 0,
             hard_reboots: 0,
             soft_reboots: 0,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use unkai_model::compute::{Server, VmState};
 use unkai_store::Tx;
 
+use super::availability;
 use super::create::{check_metadata, strings};
 use super::cx::Cx;
 use super::perform::{Rule, look, perform};
@@ -58,15 +59,16 @@ async fn write(cx: Cx, id: String, body: Value, afresh: bool) -> Result<Response
             server.spec.metadata.clear();
         }
         server.spec.metadata.extend(said.clone());
-        bounded(tx, &caller, server)?;
+        changed(tx, &caller, server)?;
         Ok(server.spec.metadata.clone())
     })
     .await?;
     Ok(Json(json!({ "metadata": metadata })).into_response())
 }
 
-fn bounded(tx: &Tx, cx: &Cx, server: &Server) -> Result<(), Fault> {
-    check_metadata(&tx.view(), cx, server.spec.metadata.len())
+fn changed(tx: &Tx, cx: &Cx, server: &mut Server) -> Result<(), Fault> {
+    check_metadata(&tx.view(), cx, server.spec.metadata.len())?;
+    availability::turn(server)
 }
 
 pub async fn set(cx: Cx, Path((id, key)): Path<(String, String)>, body: Body) -> Result<Response, Fault> {
@@ -79,13 +81,17 @@ pub async fn set(cx: Cx, Path((id, key)): Path<(String, String)>, body: Body) ->
     let stored = value.clone();
     perform(&cx, &id, &UPDATE, move |tx, server, _| {
         server.spec.metadata.insert(name.clone(), stored.clone());
-        bounded(tx, &caller, server)
+        changed(tx, &caller, server)
     })
     .await?;
     Ok(Json(json!({ "meta": { key: value } })).into_response())
 }
 
 pub async fn delete(cx: Cx, Path((id, key)): Path<(String, String)>) -> Result<StatusCode, Fault> {
-    perform(&cx, &id, &DELETE, move |_, server, _| server.spec.metadata.remove(&key).map(drop).ok_or_else(absent)).await?;
+    perform(&cx, &id, &DELETE, move |_, server, _| {
+        server.spec.metadata.remove(&key).ok_or_else(absent)?;
+        availability::turn(server)
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

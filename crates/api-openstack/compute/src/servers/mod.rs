@@ -3,6 +3,7 @@
 mod actions;
 mod addresses;
 mod around;
+mod availability;
 mod console;
 mod create;
 mod cx;

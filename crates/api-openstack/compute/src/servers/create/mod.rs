@@ -23,7 +23,7 @@ use super::cx::Cx;
 use super::password::password;
 use super::perform::note;
 use super::renderer::Renderer;
-use super::{ports, schemas};
+use super::{availability, ports, schemas};
 use crate::Fault;
 use crate::admin::quotas;
 use crate::body::Body;
@@ -95,6 +95,7 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
                 wish: wish.clone(),
                 availability: Availability::None,
                 availability_since: 0,
+                discards_local: false,
                 priority: 0,
                 hard_reboots: 0,
                 soft_reboots: 0,
@@ -102,11 +103,13 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
                 rescue: None,
                 resize: None,
                 port_tags: Default::default(),
-                asked: Some(Asked { verb: Verb::Create, was: VmState::Building, generation: 1 }),
+                asked: None,
                 reset: None,
             },
             status: Default::default(),
         };
+        availability::turn(&mut server)?;
+        server.spec.asked = Some(Asked { verb: Verb::Create, was: VmState::Building, generation: server.meta.generation });
         ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
         tx.insert(server.clone())?;
         note(tx, cx, &server, ("create", "compute__do_build_and_run_instance"), Some(server.meta.generation), true)?;

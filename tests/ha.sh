@@ -1,0 +1,71 @@
+#!/bin/bash
+# A host is cut off, and another one dies: their highly available servers run elsewhere soon and never twice, the others are left alone.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=tests/hosts-lib.sh
+. "$root/tests/hosts-lib.sh"
+
+echo "-- a controller, three hosts, servers"
+controller
+token=$("$UNKAI" host token --uses 3 --state "$dir/c")
+for n in 1 2 3; do agent $n --join $url --token "$token"; done
+for n in 1 2 3; do until_true 10 host_is h$n Up || die "host h$n is not up"; done
+os image create mini --public --disk-format qcow2 --container-format bare --file "$root/target/images/mini/mini.qcow2" -f value -c status
+server() { # NAME HOST OPTION...
+    os server create "$1" --image mini --flavor m1.nano --nic none --availability-zone "nova:$2" "${@:3}" -f value -c id
+}
+ha="--property unkai:availability=ha --property unkai:local_disks=discard"
+os server create no --image mini --flavor m1.nano --nic none --property unkai:availability=ha 2>"$dir/refusal" && die "a bound server was taken"
+grep -q "unkai:local_disks=discard" "$dir/refusal" || die "the refusal does not say what helps: $(cat "$dir/refusal")"
+# shellcheck disable=SC2086
+one=$(server one h1 $ha) urgent=$(server urgent h1 $ha --property unkai:priority=5) two=$(server two h2 $ha) plain=$(server plain h1)
+for s in one urgent two plain; do until_true 60 status_is $s ACTIVE || { "$UNKAI" why $s --state "$dir/c"; die "$s is not ACTIVE"; }; done
+late=$(server late h1)
+until_true 60 status_is late ACTIVE || die "late is not ACTIVE"
+# shellcheck disable=SC2086
+os server set late $ha
+# From the beginning of the command line: another search for it is not it.
+qemu_of() { pgrep -f -- "^[^ ]*/qemu-system[^ ]* .*-uuid $1" || true; }
+runs() { [ "$(qemu_of "$1" | wc -l)" = 1 ]; }
+on() { [ "$(os server show "$1" -f value -c OS-EXT-SRV-ATTR:host 2>/dev/null)" = "$2" ]; }
+moved() { status_is "$1" ACTIVE && ! on "$1" "$2" && runs "$3"; }
+leased() { grep -q "$1" "$dir/h1/agent/lease.json"; }
+until_true 10 leased "$late" || die "the dial did not reach the host"
+watch() { while sleep 0.02; do for id in $one $urgent $two $late; do [ "$(qemu_of "$id" | wc -l)" -le 1 ] || echo "$(date +%T.%N) $id"; done; done; }
+watch 2>/dev/null >"$dir/twice" & watcher=$!
+trap 'kill $watcher 2>/dev/null || true; finish' EXIT
+plain_qemu=$(qemu_of "$plain")
+
+echo "-- h1 is cut off: what is highly available ends there by itself, and runs elsewhere"
+cut=$(millis)
+ip -n "$ns-u" link set under-1 down
+for s in one urgent late; do id=${!s}; until_true 60 moved $s h1 "$id" || { "$UNKAI" why $s --state "$dir/c"; die "$s was not started elsewhere"; }; done
+echo "   all three run elsewhere $(($(millis) - cut)) ms after the cut"
+[ "$(qemu_of "$plain")" = "$plain_qemu" ] || die "a server without the dial did not run on"
+"$UNKAI" why urgent --state "$dir/c" | tail -n 12
+ip -n "$ns-u" link set under-1 up
+until_true 30 host_is h1 Up || die "h1 did not come back"
+[ "$(qemu_of "$plain")" = "$plain_qemu" ] || die "a server without the dial did not run on"
+for s in one urgent late; do id=${!s}; runs "$id" || die "$s does not run once"; done
+
+echo "-- h2 dies with everything on it"
+died=$(millis)
+die_host 2
+until_true 60 moved two h2 "$two" || { "$UNKAI" why two --state "$dir/c"; die "two was not started elsewhere"; }
+echo "   it runs elsewhere $(($(millis) - died)) ms after the death"
+
+echo "-- every controller is away for longer than the lease: what needs it waits, and goes on when there is one again"
+kill -9 "$(pid c)"
+ended() { for id in $one $urgent $two $late; do [ -z "$(qemu_of "$id")" ] || return 1; done; }
+until_true 40 ended || die "servers run on without a lease"
+[ "$(qemu_of "$plain")" = "$plain_qemu" ] || die "a server without the dial did not run on"
+controller
+again() { for id in $one $urgent $two $late; do runs "$id" || return 1; done; }
+until_true 60 again || die "servers were not started again"
+kill $watcher
+[ ! -s "$dir/twice" ] || die "ran twice at a time: $(head -n 20 "$dir/twice")"
+os server set one --property unkai:availability=none
+unleased() { ! grep -q "$one" "$dir"/h[13]/agent/lease.json; }
+until_true 10 unleased || die "the dial was not turned back"
+runs "$one" || die "turning the dial ended the server"
+echo "-- all well"

@@ -42,7 +42,7 @@ ip -n "$ns-u" link set under-1 down
 for s in one urgent late; do id=${!s}; until_true 60 moved $s h1 "$id" || { "$UNKAI" why $s --state "$dir/c"; die "$s was not started elsewhere"; }; done
 echo "   all three run elsewhere $(($(millis) - cut)) ms after the cut"
 [ "$(qemu_of "$plain")" = "$plain_qemu" ] || die "a server without the dial did not run on"
-"$UNKAI" why urgent --state "$dir/c" | tail -n 12
+"$UNKAI" why urgent --state "$dir/c" | grep -E "failover  from h1 to h[23]: detected .*, fenced .*, decided .*, booted " || die "there is no receipt"
 ip -n "$ns-u" link set under-1 up
 until_true 30 host_is h1 Up || die "h1 did not come back"
 [ "$(qemu_of "$plain")" = "$plain_qemu" ] || die "a server without the dial did not run on"

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use unkai_control::placement;
-use unkai_model::compute::{Host, Server, ServerAction, Unmanaged};
+use unkai_model::compute::{Failover, Host, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
@@ -148,6 +148,27 @@ fn explain_server(view: &View, server: &Server) -> String {
             (None, false) => "done".into(),
         };
         let _ = writeln!(out, "  asked     {} at {} by {}: {result}", action.meta.name, action.started, action.user);
+    }
+    let mut receipts: Vec<_> = view.by_index::<Failover>("server", meta.id.as_str()).collect();
+    receipts.sort_by_key(|receipt| receipt.detected);
+    for receipt in receipts {
+        let _ = writeln!(out, "  failover  {}", explain_failover(view, &receipt));
+    }
+    out
+}
+
+/// Where from and where to, and how long each part took since the loss of the host was noticed.
+fn explain_failover(view: &View, receipt: &Failover) -> String {
+    let name = |host: &Id<Host>| view.get(host).map_or_else(|| host.to_string(), |host| host.meta.name.clone());
+    let to = receipt.to.as_ref().map_or_else(|| "nowhere yet".to_owned(), name);
+    let mut out = format!("from {} to {to}: detected {}", name(&receipt.from), receipt.detected);
+    for (what, at) in [("fenced", Some(receipt.fenced)), ("decided", receipt.decided), ("booted", receipt.booted)] {
+        if let Some(at) = at {
+            let _ = write!(out, ", {what} {}", since(receipt.detected, at));
+        }
+    }
+    if let Some(reason) = &receipt.reason {
+        let _ = write!(out, "; {reason}");
     }
     out
 }

@@ -3,7 +3,8 @@
 # paused. Then the store moves to SQLite and back while a server runs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-UNKAI=${UNKAI:-$root/target/debug/unkai}
+# shellcheck source=tests/lib.sh
+. "$root/tests/lib.sh"
 id=$$
 dir=/var/tmp/unkai-controllers-$id
 netns=unkai-controllers-$id
@@ -30,11 +31,7 @@ finish() {
     rm -rf "$dir"
 }
 trap finish EXIT
-die() { echo "FAILED: $*" >&2; exit 1; }
-until_true() { local deadline=$((SECONDS + $1)); shift; until "$@"; do [ $SECONDS -lt $deadline ] || return 1; sleep 0.1; done; }
-os() { "$venv/bin/openstack" "$@"; }
 host_is_up() { "$UNKAI" host list --state "$dir/c$1" | grep -q " h  Up "; }
-status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
 
 echo "-- PostgreSQL, three controllers, one host"
 as_postgres "$pg/initdb" -A trust -U postgres -E UTF8 --no-locale -D "$dir/pg/data" >/dev/null
@@ -49,14 +46,15 @@ os image create mini --disk-format qcow2 --container-format bare --file "$root/t
 os server create s --image mini --flavor m1.nano --nic none -f value -c id >/dev/null
 until_true 60 status_is s ACTIVE || die "the server is not ACTIVE"
 server=$(os server show s -f value -c id)
-qemu=$(pgrep -f -- "qemu-system.*-uuid $server")
+qemu=$(qemu_of "$server")
+[ -n "$qemu" ] || die "the server has no QEMU"
 
 echo "-- writes without pause; controllers are killed, started again, paused and woken"
 export UNKAI DIR=$dir FIRST=$first STORE=$store
 "$venv/bin/python" "$root/tests/controllers.py"
 for n in 1 2 3; do until_true 20 host_is_up $n || die "the host is not up for controller $n"; done
 until_true 10 status_is s ACTIVE || die "the server is not ACTIVE"
-[ "$(pgrep -f -- "qemu-system.*-uuid $server")" = "$qemu" ] || die "the server did not run on"
+[ "$(qemu_of "$server")" = "$qemu" ] || die "the server did not run on"
 
 echo "-- the store moves to SQLite and back while the server runs"
 networks() { os network list -f value -c ID | sort | sha256sum; }
@@ -75,8 +73,8 @@ as_postgres createdb -h "$dir/pg" -U postgres back
 controller 1 "postgres:///back?host=$dir/pg&user=postgres"
 until_true 20 host_is_up 1 || die "the host did not come back"
 [ "$(networks)" = "$before" ] || die "the cloud that moved back is not the same"
-[ "$(pgrep -f -- "qemu-system.*-uuid $server")" = "$qemu" ] || die "the server did not run on"
+[ "$(qemu_of "$server")" = "$qemu" ] || die "the server did not run on"
 os server delete s
-gone() { ! pgrep -f -- "qemu-system.*-uuid $server" >/dev/null; }
+gone() { [ -z "$(qemu_of "$server")" ]; }
 until_true 30 gone || die "the deleted server still runs"
 echo "-- all well"

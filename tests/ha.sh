@@ -7,6 +7,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 echo "-- a controller, three hosts, servers"
 controller
+"$UNKAI" availability --silence 3s --lease 5s --state "$dir/c" | grep -qx "silence 3s, lease 5s" || die "the times were not set"
+"$UNKAI" availability --lease 1s --state "$dir/c" 2>"$dir/refusal" && die "a lease that cannot be kept was taken"
 token=$("$UNKAI" host token --uses 3 --state "$dir/c")
 for n in 1 2 3; do agent $n --join $url --token "$token"; done
 for n in 1 2 3; do until_true 10 host_is h$n Up || die "host h$n is not up"; done
@@ -24,8 +26,6 @@ late=$(server late h1)
 until_true 60 status_is late ACTIVE || die "late is not ACTIVE"
 # shellcheck disable=SC2086
 os server set late $ha
-# From the beginning of the command line: another search for it is not it.
-qemu_of() { pgrep -f -- "^[^ ]*/qemu-system[^ ]* .*-uuid $1" || true; }
 runs() { [ "$(qemu_of "$1" | wc -l)" = 1 ]; }
 on() { [ "$(os server show "$1" -f value -c OS-EXT-SRV-ATTR:host 2>/dev/null)" = "$2" ]; }
 moved() { status_is "$1" ACTIVE && ! on "$1" "$2" && runs "$3"; }
@@ -35,6 +35,14 @@ watch() { while sleep 0.02; do for id in $one $urgent $two $late; do [ "$(qemu_o
 watch 2>/dev/null >"$dir/twice" & watcher=$!
 trap 'kill $watcher 2>/dev/null || true; finish' EXIT
 plain_qemu=$(qemu_of "$plain")
+[ -n "$plain_qemu" ] || die "the server without the dial has no QEMU"
+
+survives() { "$UNKAI" survive "$@" --state "$dir/c"; }
+# All four are known to need a lease, and have room elsewhere.
+without_hosts() { survives h1 h2 h3 | grep -qx "missing 4"; }
+until_true 10 without_hosts || die "not all of them would be missing without a host: $(survives h1 h2 h3)"
+survives | grep -q "^missing 0," || die "not everything would survive: $(survives)"
+survives nowhere 2>/dev/null && die "an unknown host was taken"
 
 echo "-- h1 is cut off: what is highly available ends there by itself, and runs elsewhere"
 cut=$(millis)

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Three hosts, each a network namespace with an agent of its own, on an underlay made of a bridge and veth pairs; one controller beside
 # them. Sourced by the scripts that try something on them; everything ends with the script.
-UNKAI=${UNKAI:-$root/target/debug/unkai}
+# shellcheck source=tests/lib.sh
+. "$root/tests/lib.sh"
 id=$$
 dir=/var/tmp/unkai-hosts-$id
 ns=uh$id
@@ -31,14 +32,8 @@ finish() {
     rm -rf "$dir"
 }
 trap finish EXIT
-die() { echo "FAILED: $*" >&2; exit 1; }
-until_true() { # SECONDS COMMAND...: waits for a condition, never for a time
-    local deadline=$((SECONDS + $1)); shift
-    until "$@"; do [ $SECONDS -lt $deadline ] || return 1; sleep 0.1; done
-}
 millis() { echo $(($(date +%s%N) / 1000000)); }
 host_is() { "$UNKAI" host list --state "$dir/c" | grep -q " $1  $2 "; }
-status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
 ssh_to() { local a=$1; shift; in_c ssh -i "$dir/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 "debian@$a" "$@"; }
 
 echo "-- underlay and external network"

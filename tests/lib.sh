@@ -35,4 +35,5 @@ ssh_to() { # ADDRESS COMMAND...: with agent=yes a guest may ask our ssh-agent
     in_ns ssh -n -i "$state/key" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
         -o ConnectTimeout=3 -o ForwardAgent="${agent:-no}" "debian@$a" "$@"
 }
-qemu_of() { pgrep -f -- "qemu-system.*-uuid $1" | head -n 1 || true; }
+# Of a server. From the beginning of the command line: another search for it is not it.
+qemu_of() { pgrep -f -- "^[^ ]*/qemu-system[^ ]* .*-uuid $1" || true; }

@@ -115,6 +115,7 @@ own red far "$(cat "$state/red-one.id")" "$one" hop "$far"
 echo "-- kill -9 of the control plane: servers run on and are adopted"
 server=$(cat "$state/red-one.id")
 before=$(qemu_of "$server")
+[ -n "$before" ] || die "the server has no QEMU"
 kill -9 "$(pid)"
 ssh_to "$address" 'echo persists > ~/mark; sync'
 up

@@ -60,18 +60,7 @@ pub fn inventory(tx: &mut Tx, id: &HostId, inventory: &Inventory) -> Result<(), 
 
 fn enter(tx: &mut Tx, id: &HostId, name: &str) -> Result<(), Error> {
     let number = tx.all::<Host>().map(|host| host.number).max().unwrap_or(0) + 1;
-    tx.insert(Host {
-        meta: Meta::new(id.clone()).named(name),
-        number,
-        disabled: None,
-        forced_down: false,
-        fence: None,
-        fences: 0,
-        tags: Default::default(),
-        capacity: BTreeMap::new(),
-        status: HostStatus::default(),
-    })
-    .map(drop)
+    tx.insert(Host::new(Meta::new(id.clone()).named(name), number)).map(drop)
 }
 
 /// Enters the machine of the controller itself, which needs no token.
@@ -279,18 +268,7 @@ mod tests {
 
     fn host(heard_by: &str) -> Host {
         let status = HostStatus { heard_by: Some(heard_by.into()), session: 1, reachability: Reachability::Up, ..Default::default() };
-        let (number, meta) = (1, Meta::new("h"));
-        Host {
-            meta,
-            number,
-            disabled: None,
-            forced_down: false,
-            fence: None,
-            fences: 0,
-            tags: Default::default(),
-            capacity: BTreeMap::new(),
-            status,
-        }
+        Host { status, ..Host::new(Meta::new("h"), 1) }
     }
 
     /// Looks once a second; the number of `who` grows while `alive`.

@@ -8,6 +8,7 @@ use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
 use crate::actions;
+use crate::availability::failover;
 use crate::placement::bind_port;
 
 /// How long a deleted server can still be listed by administrators.
@@ -46,6 +47,7 @@ pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
         server.status.host = None;
         Ok::<_, Error>(())
     })?;
+    failover::forget_open(tx, id)?;
     actions::settle(tx, id, None, &Outcome::Success)
 }
 
@@ -110,6 +112,7 @@ pub fn purge(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
         for action in actions {
             tx.delete(&action.meta.id)?;
         }
+        failover::forget(tx, id)?;
         tx.delete(id)?;
     }
     Ok(())

@@ -220,8 +220,10 @@ impl Agent {
                 .map_err(network::failed(format!("external network {}", external.physical)))?;
         }
         let images = Images::open(dir.join("images"))?;
-        let lease = Lease::open(&dir, config.guard)?;
-        lease.keep_guard().await?;
+        let lease = Lease::open(&dir, config.guard, || desired.leased())?;
+        if let Err(error) = lease.keep_guard().await {
+            tracing::error!(%error, "highly available servers are not guarded");
+        }
         let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), lease, Ledger::open(dir.join("notes"))?);
         let physical = config.externals.into_iter().map(|external| external.physical).collect();
         let qemu_version = inventory::qemu_version().await;
@@ -325,7 +327,7 @@ impl Agent {
                         return Err(Error::unavailable("the controller is silent"));
                     }
                     session.up.send(Up::Renew(asked.note()?)).await.map_err(|_| ended())?;
-                    beat += asked.pause;
+                    beat = tokio::time::Instant::now() + asked.pause;
                     if dial.membership.is_due() && renewal.as_ref().is_none_or(|task| task.is_finished()) {
                         renewal = Some(AbortOnDropHandle::new(tokio::spawn(renew(dial.membership.clone(), link.clone()))));
                     }
@@ -375,8 +377,8 @@ impl Agent {
 
     /// There is a lease: what could not be started without one can.
     fn wake_leased(&self, workers: &Workers) {
-        let keys = self.desired.keys().into_iter().filter(|key| key.kind == ItemKind::Server);
-        keys.filter(|key| self.desired.server(&key.id).is_some_and(|item| item.leased)).for_each(|key| workers.wake(&key));
+        let leased = self.desired.leased().into_iter();
+        leased.for_each(|id| workers.wake(&ItemKey { kind: ItemKind::Server, id: id.to_string() }));
     }
 
     fn forget(&self, key: &ItemKey, workers: &Workers) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use unkai_link::item::{ImageItem, Item, ItemKey, ItemKind, ServerItem, net};
 use unkai_model::Error;
+use uuid::Uuid;
 
 use crate::ledger::Ledger;
 
@@ -92,6 +93,15 @@ impl Desired {
             Some(Item::Server(server)) => Some(server.clone()),
             _ => None,
         }
+    }
+
+    /// The servers that may run here only while this host holds a lease.
+    pub fn leased(&self) -> BTreeSet<Uuid> {
+        let leased = |item: &Arc<Item>| match &**item {
+            Item::Server(server) if server.leased => Uuid::parse_str(server.id.as_str()).ok(),
+            _ => None,
+        };
+        self.read().values().filter_map(leased).collect()
     }
 
     pub fn network(&self, id: &str) -> Option<net::NetworkSpec> {

@@ -97,8 +97,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub fn open(dir: &Path, program: PathBuf) -> Result<Self, Error> {
-        let written = Written::read(dir)?.unwrap_or_default();
+    /// `leased`: the servers that this host knows to need a lease. They are named when the file does not tell, because it cannot be read:
+    /// then none of them may run before there is a lease.
+    pub fn open(dir: &Path, program: PathBuf, leased: impl FnOnce() -> BTreeSet<Uuid>) -> Result<Self, Error> {
+        let written = match Written::read(dir) {
+            Ok(written) => written.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the lease is written anew");
+                let written = Written { servers: leased(), ..Written::default() };
+                written.write(dir)?;
+                written
+            }
+        };
         Ok(Lease { dir: dir.to_owned(), program, boot: boot()?.into(), written: Arc::new(Mutex::new(written)) })
     }
 
@@ -222,24 +232,22 @@ pub fn guard(dir: &Path) -> Result<(), Error> {
     // The last to go when memory is short. Not permitted to everybody; then it is one among others.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let (boot, servers) = (boot()?, dir.join("servers"));
-    let mut told = false;
+    let (mut known, mut readable) = (Written::default(), true);
     loop {
         match Written::read(dir) {
             Ok(None) => return Ok(()),
-            Ok(Some(written)) if written.holds(Moment::now()?, &boot, Duration::ZERO) => told = false,
-            Ok(Some(written)) => {
-                let ended = unkai_driver_qemu::kill_all(&servers, |server| written.servers.contains(&server));
-                if ended > 0 {
-                    tracing::warn!(ended, "servers were ended because the lease has run out");
+            Ok(Some(written)) => (known, readable) = (written, true),
+            // What was known last holds until the agent writes again: the servers of then, until the end of then.
+            Err(error) => {
+                if std::mem::replace(&mut readable, false) {
+                    tracing::error!(%error, "the lease cannot be read");
                 }
             }
-            // Whatever is here may be running elsewhere, and which of it is not known.
-            Err(error) => {
-                if !told {
-                    tracing::error!(%error, "the lease cannot be read; no server may run");
-                }
-                told = true;
-                unkai_driver_qemu::kill_all(&servers, |_| true);
+        }
+        if !known.holds(Moment::now()?, &boot, Duration::ZERO) {
+            let ended = unkai_driver_qemu::kill_all(&servers, |server| known.servers.contains(&server));
+            if ended > 0 {
+                tracing::warn!(ended, "servers were ended because the lease has run out");
             }
         }
         std::thread::sleep(LOOK);
@@ -252,7 +260,7 @@ mod tests {
 
     fn lease() -> (tempfile::TempDir, Lease) {
         let dir = tempfile::tempdir().unwrap();
-        let lease = Lease::open(dir.path(), "/bin/false".into()).unwrap();
+        let lease = Lease::open(dir.path(), "/bin/false".into(), BTreeSet::new).unwrap();
         (dir, lease)
     }
 
@@ -266,7 +274,7 @@ mod tests {
         let asked_long_ago = Moment(now.0.saturating_sub(Duration::from_secs(70)));
         lease.renew(asked_long_ago, Duration::from_secs(60)).unwrap();
         assert!(lease.holds(), "an older answer comes later");
-        assert!(Lease::open(dir.path(), "/bin/false".into()).unwrap().holds(), "it outlives the agent");
+        assert!(Lease::open(dir.path(), "/bin/false".into(), BTreeSet::new).unwrap().holds(), "it outlives the agent");
         lease.renew(now, Duration::ZERO).unwrap();
         assert!(!lease.holds());
     }
@@ -298,6 +306,19 @@ mod tests {
         assert!(!guard_lives(dir.path()));
     }
 
+    #[test]
+    fn a_lease_that_cannot_be_read_names_what_is_known_to_need_one() {
+        let (dir, lease) = lease();
+        lease.renew(Moment::now().unwrap(), Duration::from_secs(60)).unwrap();
+        for broken in ["", "{", "[]"] {
+            std::fs::write(dir.path().join(FILE), broken).unwrap();
+            let server = Uuid::from_u128(9);
+            let opened = Lease::open(dir.path(), "/bin/false".into(), || [server].into()).unwrap();
+            assert_eq!((opened.names(server), opened.holds()), (true, false), "{broken:?}");
+            assert!(Written::read(dir.path()).unwrap().unwrap().servers.contains(&server), "the guard has to know");
+        }
+    }
+
     /// Looks like a QEMU process to whoever reads command lines.
     fn machine(dir: &Path, server: Uuid) -> std::process::Child {
         let log = format!("logfile={}/servers/{server}/console.log", dir.display());
@@ -319,6 +340,10 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(named_machine.try_wait().unwrap().is_none(), "the lease holds");
+        // What cannot be read ends nothing before its time, and spares nothing after it.
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        std::thread::sleep(3 * LOOK);
+        assert!(named_machine.try_wait().unwrap().is_none(), "the lease that was read holds");
         // The agent is gone and nobody renews.
         lease.renew(asked, Duration::ZERO).unwrap();
         assert!(!named_machine.wait().unwrap().success());

@@ -25,19 +25,11 @@ pub struct AvailabilitySettings {
     /// The lease before the last change, for as long as one could still be out.
     pub lease_before_ms: u64,
     pub lease_changed: Timestamp,
-    /// How many hosts may die at once without a highly available server finding no room.
-    pub reserve_hosts: u32,
 }
 
 impl Default for AvailabilitySettings {
     fn default() -> Self {
-        AvailabilitySettings {
-            silence_ms: 5_000,
-            lease_ms: 8_000,
-            lease_before_ms: 0,
-            lease_changed: Timestamp::UNIX_EPOCH,
-            reserve_hosts: 1,
-        }
+        AvailabilitySettings { silence_ms: 5_000, lease_ms: 8_000, lease_before_ms: 0, lease_changed: Timestamp::UNIX_EPOCH }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use unkai_control::{Controller, Images};
 use unkai_link::item::HostId;
 use unkai_link::server::{BoxFuture, Bytes, LinkServer};
-use unkai_model::compute::{FlavorCopy, Launch, PlacementWish, Run, Server, ServerSpec, ServerStatus, Verb, VmState};
+use unkai_model::compute::{FlavorCopy, Launch, Run, Server, ServerSpec, ServerStatus, Verb, VmState};
 use unkai_model::image::Image;
 use unkai_model::{Error, Id, Meta};
 use unkai_store::{Store, Tx};
@@ -87,54 +87,33 @@ pub fn machine(number: usize) -> Machine {
 /// Asks for a server, as a dialect does.
 pub fn create_server(tx: &mut Tx, name: &str) -> Result<Id<Server>, Error> {
     let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, ..FlavorCopy::default() };
-    let mut server = Server { meta: Meta::new(tx.new_id()).named(name), spec: spec(flavor, name), status: ServerStatus::default() };
+    let mut server = Server {
+        meta: Meta::new(tx.new_id()).named(name),
+        spec: ServerSpec::new("u", launch(flavor, name)),
+        status: ServerStatus::default(),
+    };
     server.ask(Verb::Create, VmState::Building);
     tx.insert(server).map(|server| server.meta.id.clone())
 }
 
-fn spec(flavor: FlavorCopy, name: &str) -> ServerSpec {
-    ServerSpec {
-        user: "u".into(),
-        run: Run::Running,
-        launch: Launch {
-            flavor,
-            image: None,
-            image_properties: Default::default(),
-            shelved_image: None,
-            boot: Default::default(),
-            hostname: name.into(),
-            key_name: None,
-            public_key: None,
-            user_data: None,
-            config_drive: false,
-            admin_password: None,
-            personality: Default::default(),
-            reservation: String::new(),
-            launch_index: 0,
-            trusted_certs: None,
-            manual_disk: false,
-        },
-        ports: Vec::new(),
-        brought_ports: Default::default(),
-        description: None,
-        metadata: Default::default(),
-        tags: Default::default(),
-        access_ipv4: None,
-        access_ipv6: None,
-        lock: None,
-        wish: PlacementWish::default(),
-        availability: Default::default(),
-        availability_since: 0,
-        discards_local: false,
-        priority: 0,
-        hard_reboots: 0,
-        soft_reboots: 0,
-        incarnation: 0,
-        rescue: None,
-        resize: None,
-        port_tags: Default::default(),
-        asked: None,
-        reset: None,
+fn launch(flavor: FlavorCopy, name: &str) -> Launch {
+    Launch {
+        flavor,
+        image: None,
+        image_properties: Default::default(),
+        shelved_image: None,
+        boot: Default::default(),
+        hostname: name.into(),
+        key_name: None,
+        public_key: None,
+        user_data: None,
+        config_drive: false,
+        admin_password: None,
+        personality: Default::default(),
+        reservation: String::new(),
+        launch_index: 0,
+        trusted_certs: None,
+        manual_disk: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Storms: a cloud with everything that can fail failing, from one seed, and the promises held against what happened.
 //!
 //! Real controllers, store and link; simulated machines. Machines lose power, agents die, wires are cut or hold everything back,
-//! controllers die and are paused, clocks drift. While that goes on, and after it has stopped, these hold:
+//! controllers die, clocks drift. While that goes on, and after it has stopped, these hold:
 //!
 //! - no server that is started elsewhere when its host dies runs on two machines, at any moment ([`Watcher`]);
 //! - what was acknowledged is in the store ([`Tally`]);
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use unkai_control::availability;
 use unkai_model::compute::{Availability, Failover, Host, Phase, Run, Server, Verb};
-use unkai_model::settings::Settings;
 use unkai_model::{Error, Id};
-use unkai_store::{Store, View};
+use unkai_store::Store;
 
 use crate::cloud::{self, ControllerProcess, Task};
 use crate::host::{self, Agent, Machine};
@@ -146,12 +146,7 @@ impl Storm {
     /// Leases longer than the silence, and shorter.
     async fn set_times(&mut self) {
         let (silence, lease) = (3_000 + self.chance.below(7_000), 3_000 + self.chance.below(9_000));
-        let set = self.store.transact(move |tx| {
-            let mut settings = Settings::standard();
-            settings.availability.set(Some(silence), Some(lease), tx.now()).map_err(Error::invalid)?;
-            tx.insert(settings).map(drop)
-        });
-        if let Err(error) = set.await {
+        if let Err(error) = self.store.transact(move |tx| availability::set(tx, Some(silence), Some(lease))).await {
             self.outcome.broken.push(error.to_string());
         }
     }
@@ -337,9 +332,7 @@ impl Storm {
             view.all::<Server>().filter(|s| s.spec.run == Run::Deleted && s.is_live()).map(|s| format!("{} is not gone yet", s.meta.id)),
         );
         wrong.extend(view.all::<Host>().filter(|h| h.fence.is_some()).map(|h| format!("host {} is still fenced", h.meta.id)));
-        wrong.extend(
-            view.all::<Failover>().filter(|f| f.is_open() && is_live(&view, &f.server)).map(|f| format!("failover {} is open", f.meta.id)),
-        );
+        wrong.extend(view.all::<Failover>().filter(|f| f.is_open()).map(|f| format!("failover {} is open", f.meta.id)));
         wrong
     }
 
@@ -365,10 +358,6 @@ impl Storm {
             }
         }
     }
-}
-
-fn is_live(view: &View, id: &Id<Server>) -> bool {
-    view.get(id).is_some_and(|server| server.is_live())
 }
 
 /// Looks at all machines all the time.

@@ -33,7 +33,7 @@ enum Command {
     /// The hosts of the cloud.
     #[command(subcommand)]
     Host(HostCommand),
-    /// Stop the control plane; servers keep running unless --servers is given.
+    /// Stop the control plane; servers keep running unless --servers is given. Those with `unkai:availability=ha` do so until their lease ends.
     Down {
         #[command(flatten)]
         state: StateArg,
@@ -52,6 +52,24 @@ enum Command {
     Why {
         /// Id or name of a server, port, network, router, image, ...
         id: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Which highly available servers could not be started elsewhere if these hosts died now, and why.
+    Survive {
+        /// Ids or names, which die together; without any, each host by itself.
+        hosts: Vec<String>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Show, or set, how the loss of a host is found out.
+    Availability {
+        /// After this much silence a host is fenced.
+        #[arg(long, value_parser = duration)]
+        silence: Option<Duration>,
+        /// For so long a host may run highly available servers without being heard; when every controller stays away longer, it ends them.
+        #[arg(long, value_parser = duration)]
+        lease: Option<Duration>,
         #[command(flatten)]
         state: StateArg,
     },
@@ -266,6 +284,15 @@ impl Cli {
             Command::Status { state } => local::print(&state.dir, "/status"),
             Command::Doctor => doctor::run(),
             Command::Why { id, state } => local::print(&state.dir, &why::path(&id)),
+            Command::Survive { hosts, state } => {
+                let hosts: Vec<_> = hosts.iter().map(|host| why::escaped(host)).collect();
+                local::print(&state.dir, &format!("/survive?hosts={}", hosts.join(",")))
+            }
+            Command::Availability { silence, lease, state } => {
+                let one = |name: &str, time: Option<Duration>| time.map(|time| format!("{name}={}", time.as_millis()));
+                let wishes: Vec<_> = [one("silence_ms", silence), one("lease_ms", lease)].into_iter().flatten().collect();
+                local::act(&state.dir, &format!("/availability?{}", wishes.join("&")))
+            }
             Command::Store(StoreCommand::Check { state }) => up::check_store(&state.dir),
             Command::Store(StoreCommand::Migrate { from, to }) => up::migrate_store(&from, &to),
             Command::Image(ImageCommand::Build { name, out }) => up::build_image(&name, &out),

@@ -1,5 +1,6 @@
 //! The socket in the state directory: what the local commands ask the running process. Whoever may open it is the operator.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub async fn serve(path: PathBuf, local: Local) {
         .route("/hosts", get(hosts))
         .route("/host/token", post(host_token))
         .route("/host/revoke", post(host_revoke))
+        .route("/survive", get(survive))
+        .route("/availability", post(availability))
         .with_state(local);
     if let Err(error) = axum_serve(listener, router).await {
         tracing::error!(%error, "the local socket ended");
@@ -104,6 +107,31 @@ async fn host_revoke(State(local): State<Local>, Query(named): Query<HostNamed>)
     let revoked = host.clone();
     local.store.transact(move |tx| unkai_control::hosts::revoke(tx, &revoked)).await?;
     Ok(format!("host {host} is cut off\n"))
+}
+
+#[derive(Deserialize)]
+struct Deaths {
+    /// Ids or names with commas between them.
+    hosts: String,
+}
+
+async fn survive(State(local): State<Local>, Query(deaths): Query<Deaths>) -> Result<String, Refusal> {
+    let mut dead = BTreeSet::new();
+    for name in deaths.hosts.split(',').filter(|name| !name.is_empty()) {
+        dead.insert(find(&local, name).await?);
+    }
+    Ok(why::survive(&local.store.read().await?, &dead))
+}
+
+#[derive(Deserialize)]
+struct Times {
+    silence_ms: Option<u64>,
+    lease_ms: Option<u64>,
+}
+
+async fn availability(State(local): State<Local>, Query(times): Query<Times>) -> Result<String, Refusal> {
+    let changed = local.store.transact(move |tx| unkai_control::availability::set(tx, times.silence_ms, times.lease_ms)).await?;
+    Ok(format!("silence {:?}, lease {:?}\n", changed.silence(), changed.lease()))
 }
 
 /// A host by id or name.

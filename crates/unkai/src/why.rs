@@ -1,8 +1,10 @@
 //! `unkai status` and `unkai why`: what is, and why, in words. Pure functions of a view.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use unkai_control::placement;
+use unkai_control::availability::survive::{Lost, Redundancy};
+use unkai_control::{availability, placement};
 use unkai_model::compute::{Failover, Host, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
@@ -71,6 +73,28 @@ pub fn hosts(view: &View) -> String {
         let servers = view.by_index::<Server>("host", id.as_str()).count();
         let address = status.address.map(|address| address.to_string()).unwrap_or_default();
         let _ = writeln!(out, "{id}  {}  {state}  {since}  {address}  servers {servers}", host.meta.name);
+    }
+    out
+}
+
+/// `unkai survive`.
+pub fn survive(view: &View, dead: &BTreeSet<Id<Host>>) -> String {
+    let name = |host: &Id<Host>| view.get(host).map_or_else(|| host.to_string(), |host| host.meta.name.clone());
+    let mut out = String::new();
+    let mut tell = |hosts: &str, lost: &[Lost]| {
+        for one in lost {
+            let _ =
+                writeln!(out, "if {hosts} died now: server {} ({}) could not be started elsewhere: {}", one.name, one.server, one.reason);
+        }
+    };
+    if dead.is_empty() {
+        let redundancy = Redundancy::of(view);
+        redundancy.exposed.iter().for_each(|(host, lost)| tell(&name(host), lost));
+        let _ = writeln!(out, "missing {}, of which {} are being started elsewhere now", redundancy.missing(), redundancy.failing_over);
+    } else {
+        let lost = availability::survive::survive(view, dead);
+        tell(&dead.iter().map(name).collect::<Vec<_>>().join(", "), &lost);
+        let _ = writeln!(out, "missing {}", lost.len());
     }
     out
 }

@@ -101,11 +101,22 @@ impl Receipt<'_> {
             fenced: self.fenced,
             decided,
             booted: None,
-            answered: None,
             reason,
         };
         tx.insert(receipt).map(drop)
     }
+}
+
+/// A server has ended: what did not come about will not. What did is kept as long as the server's document.
+pub fn forget_open(tx: &mut Tx, server: &Id<Server>) -> Result<(), Error> {
+    let open: Vec<_> = tx.by_index::<Failover>("open", server.as_str()).collect();
+    open.iter().try_for_each(|receipt| tx.delete(&receipt.meta.id).map(drop))
+}
+
+/// The document of a server goes, and so do its receipts.
+pub fn forget(tx: &mut Tx, server: &Id<Server>) -> Result<(), Error> {
+    let receipts: Vec<_> = tx.by_index::<Failover>("server", server.as_str()).collect();
+    receipts.iter().try_for_each(|receipt| tx.delete(&receipt.meta.id).map(drop))
 }
 
 /// A server is where it was started, or back where it was: its receipts are complete.

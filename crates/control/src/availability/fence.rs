@@ -124,17 +124,7 @@ mod tests {
 
     fn host() -> Host {
         let status = unkai_model::compute::HostStatus { reachability: Reachability::Up, ..Default::default() };
-        Host {
-            meta: Meta::new("h"),
-            number: 1,
-            disabled: None,
-            forced_down: false,
-            tags: Default::default(),
-            capacity: Default::default(),
-            fence: None,
-            fences: 0,
-            status,
-        }
+        Host { status, ..Host::new(Meta::new("h"), 1) }
     }
 
     fn judged(host: &Host, silence: u64, age: Option<u64>) -> Option<Action> {

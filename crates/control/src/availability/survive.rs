@@ -10,7 +10,7 @@ use unkai_model::compute::{Failover, Host, Server};
 use unkai_store::View;
 
 use super::failover::stranded;
-use crate::placement::{Candidate, Sight, choose, want};
+use crate::placement::{Candidate, Sight, choose, want_elsewhere};
 
 /// A server that could not be started elsewhere, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub fn survive(view: &View, dead: &BTreeSet<HostId>) -> Vec<Lost> {
     let mut lost = Vec::new();
     for server in servers {
         let hosts: Vec<Candidate> = Sight::of(view, &server).all().into_iter().map(|host| imagine(host, dead, &charged)).collect();
-        match choose(&want(view, &server), &hosts).map(|host| host.id.clone()) {
+        match choose(&want_elsewhere(view, &server), &hosts).map(|host| host.id.clone()) {
             Ok(Some(host)) => {
                 let resources = server.spec.launch.flavor.resources();
                 charged.extend(resources.into_iter().map(|(class, amount)| (host.clone(), class, amount)));

@@ -29,11 +29,16 @@ pub fn find(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>,
     best(view, ranking, server, &want(view, server))
 }
 
-/// The host for a server that has to leave the one it is on. A host that was named for its creation says nothing about that.
+/// The host for a server that has to leave the one it is on.
 pub fn find_elsewhere(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
+    best(view, ranking, server, &want_elsewhere(view, server))
+}
+
+/// What a server that has to leave its host needs of another. A host that was named for its creation says nothing about that.
+pub fn want_elsewhere(view: &View, server: &Server) -> Want {
     let mut want = Want { forced_host: None, host: None, ..want(view, server) };
     want.avoid.extend(server.status.host.as_ref().and_then(|host| view.get(host)).map(|host| host.meta.name.clone()));
-    best(view, ranking, server, &want)
+    want
 }
 
 fn best(view: &View, ranking: &Ranking, server: &Server, want: &Want) -> Result<Id<Host>, NoValidHost> {

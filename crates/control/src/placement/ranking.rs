@@ -23,12 +23,15 @@ pub struct Ranking {
 
 /// Up to this many hosts are ranked anew whenever anything changed.
 const FEW: usize = 64;
+/// More of them when so much has changed, or their number.
+const MANY_CHANGES: Revision = 1_000;
 
 impl Ranking {
-    /// Brings the order up to date with a view: always for few hosts, else when asked to.
+    /// Brings the order up to date with a view: always for few hosts, else when asked to or when it has become old.
     pub fn refresh(&mut self, view: &View, thoroughly: bool) {
-        let few = view.count::<Host>() <= FEW;
-        if self.read == view.revision() || !(few || thoroughly || self.ranks.is_empty()) {
+        let hosts = view.count::<Host>();
+        let old = hosts <= FEW || hosts != self.ranks.len() || view.revision().saturating_sub(self.read) > MANY_CHANGES;
+        if self.read == view.revision() || !(old || thoroughly) {
             return;
         }
         self.read = view.revision();

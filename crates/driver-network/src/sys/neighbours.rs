@@ -37,7 +37,11 @@ impl Links {
         for neighbour in wanted.iter().filter(|w| !have.contains_key(w)) {
             let request = self.handle.neighbours().add(device, neighbour.address).link_layer_address(&neighbour.mac.0).replace();
             let what = || self.on(&format!("tell that {} is at {}", neighbour.address, neighbour.mac));
-            request.execute().await.map_err(Error::netlink(what()))?;
+            match request.execute().await {
+                // A kernel without IPv6 has no guests that speak it, and has to carry the others.
+                Err(e) if neighbour.address.is_ipv6() && kernel_errno(&e) == Some(libc::EAFNOSUPPORT) => {}
+                result => result.map_err(Error::netlink(what()))?,
+            }
         }
         Ok(())
     }

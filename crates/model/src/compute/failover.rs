@@ -1,6 +1,7 @@
 //! The receipt of a failover: one server that was started elsewhere because its host was lost, and when what happened.
 //!
-//! Written by control: opened when it decides (or cannot), closed by the report that the server runs again.
+//! Written by control: opened when it decides (or cannot), closed by the report that the server runs again. It goes with the server; one
+//! that is still open when the server is deleted goes at once.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,6 @@ pub struct Failover {
     /// Its new host reported it running.
     #[serde(default)]
     pub booted: Option<Timestamp>,
-    /// Its guest sent its first packet on the new host.
-    #[serde(default)]
-    pub answered: Option<Timestamp>,
     /// Why no host can take it.
     #[serde(default)]
     pub reason: Option<String>,

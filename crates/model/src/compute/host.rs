@@ -142,6 +142,12 @@ pub enum Reachability {
 }
 
 impl Host {
+    /// One that nothing is known of yet. `number`: see the field.
+    pub fn new(meta: Meta<Host>, number: u64) -> Self {
+        let (tags, capacity, status) = Default::default();
+        Host { meta, number, disabled: None, forced_down: false, tags, capacity, fence: None, fences: 0, status }
+    }
+
     /// May new servers be placed here?
     pub fn takes_servers(&self) -> bool {
         self.fence.is_none()

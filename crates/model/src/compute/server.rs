@@ -91,6 +91,38 @@ pub struct ServerSpec {
     pub reset: Option<Reset>,
 }
 
+impl ServerSpec {
+    /// A server that runs as it is launched, with nothing else said about it.
+    pub fn new(user: impl Into<String>, launch: Launch) -> Self {
+        ServerSpec {
+            user: user.into(),
+            run: Run::Running,
+            launch,
+            ports: Vec::new(),
+            brought_ports: BTreeSet::new(),
+            description: None,
+            metadata: BTreeMap::new(),
+            tags: BTreeSet::new(),
+            access_ipv4: None,
+            access_ipv6: None,
+            lock: None,
+            wish: PlacementWish::default(),
+            availability: Availability::None,
+            availability_since: 0,
+            discards_local: false,
+            priority: 0,
+            hard_reboots: 0,
+            soft_reboots: 0,
+            incarnation: 0,
+            rescue: None,
+            resize: None,
+            port_tags: BTreeMap::new(),
+            asked: None,
+            reset: None,
+        }
+    }
+}
+
 /// A verb, and what it was asked of. Never cleared: it is over when the agent has settled at `generation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
@@ -483,9 +515,6 @@ impl Kind for Server {
         }
         if let Some(host) = self.status.host.as_ref().filter(|_| self.is_protected()) {
             d.index("protected", host);
-            for (class, amount) in flavor.resources() {
-                d.tally(class, format!("protected/{host}"), amount);
-            }
         }
         if self.spec.launch.shelved_image.is_some() {
             d.index("shelved", "yes");

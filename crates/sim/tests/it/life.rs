@@ -12,14 +12,14 @@ use unkai_sim::cloud::{self, ControllerProcess};
 use unkai_sim::source::Simulated;
 use unkai_store::{Store, View};
 
-const PACE: Duration = Duration::from_millis(30);
+pub const PACE: Duration = Duration::from_millis(30);
 
-fn store() -> Store {
+pub fn store() -> Store {
     Store::in_step(Arc::new(Simulated::new(1)))
 }
 
 /// Waits for a state of the store.
-async fn until(store: &Store, what: &str, reached: impl Fn(&View) -> bool) {
+pub async fn until(store: &Store, what: &str, reached: impl Fn(&View) -> bool) {
     let mut watch = store.watch();
     let waiting = async {
         while !reached(&store.view()) {
@@ -35,18 +35,18 @@ async fn until(store: &Store, what: &str, reached: impl Fn(&View) -> bool) {
     );
 }
 
-fn phase(view: &View, id: &Id<Server>) -> Option<Phase> {
+pub fn phase(view: &View, id: &Id<Server>) -> Option<Phase> {
     view.get(id).filter(|server| server.is_settled()).map(|server| server.status.observed.phase.clone())
 }
 
 /// Creates servers once `hosts` hosts can take them.
-async fn create(store: &Store, hosts: usize, count: usize) -> Vec<Id<Server>> {
+pub async fn create(store: &Store, hosts: usize, count: usize) -> Vec<Id<Server>> {
     until(store, "the hosts are there", |view| view.count::<Host>() == hosts).await;
     let made = store.transact(move |tx| (0..count).map(|n| cloud::create_server(tx, &format!("s{n}"))).collect::<Result<Vec<_>, Error>>());
     made.await.unwrap()
 }
 
-async fn all_running(store: &Store, servers: &[Id<Server>]) {
+pub async fn all_running(store: &Store, servers: &[Id<Server>]) {
     until(store, "all run", |view| servers.iter().all(|id| phase(view, id) == Some(Phase::Running))).await;
 }
 

@@ -1,4 +1,5 @@
 //! The controller and its link with simulated hosts, in memory.
 
+mod availability;
 mod life;
 mod storms;

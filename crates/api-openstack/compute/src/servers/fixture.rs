@@ -1,11 +1,10 @@
 //! Documents and a small cloud for the tests of this crate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use unkai_model::compute::{
-    Availability, BootDisk, Capacity, Flavor, FlavorCopy, Host, HostStatus, Launch, Observed, Phase, PlacementWish, Reachability, Run,
-    Server, ServerSpec,
+    BootDisk, Capacity, Flavor, FlavorCopy, Host, HostStatus, Launch, Observed, Phase, Reachability, Server, ServerSpec,
 };
 use unkai_model::image::{Content, DiskFormat, Image, ImageSpec, ImageState, Visibility};
 use unkai_model::network::{Network, Segment, Subnet, default_pools};
@@ -20,10 +19,9 @@ use crate::Fault;
 pub fn server(id: &str, project: &str) -> Server {
     Server {
         meta: Meta::new(id).named("one").owned_by(project),
-        spec: ServerSpec {
-            user: "u".into(),
-            run: Run::Running,
-            launch: Launch {
+        spec: ServerSpec::new(
+            "u",
+            Launch {
                 flavor: FlavorCopy { id: "1".into(), name: "m1.tiny".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..Default::default() },
                 image: Some("i".into()),
                 image_properties: BTreeMap::new(),
@@ -41,28 +39,7 @@ pub fn server(id: &str, project: &str) -> Server {
                 trusted_certs: None,
                 manual_disk: false,
             },
-            ports: Vec::new(),
-            brought_ports: BTreeSet::new(),
-            description: None,
-            metadata: BTreeMap::new(),
-            tags: BTreeSet::new(),
-            access_ipv4: None,
-            access_ipv6: None,
-            lock: None,
-            wish: PlacementWish::default(),
-            availability: Availability::None,
-            availability_since: 0,
-            discards_local: false,
-            priority: 0,
-            hard_reboots: 0,
-            soft_reboots: 0,
-            incarnation: 0,
-            rescue: None,
-            resize: None,
-            port_tags: BTreeMap::new(),
-            asked: None,
-            reset: None,
-        },
+        ),
         status: Default::default(),
     }
 }
@@ -136,6 +113,17 @@ impl World {
         done.await.expect("the server is there");
     }
 
+    pub async fn change_flavor(&self, id: &str, change: impl Fn(&mut Flavor) + Send + 'static) {
+        let id = Id::<Flavor>::new(id);
+        let body = move |tx: &mut Tx| {
+            tx.update(&id, |flavor: &mut Flavor| {
+                change(flavor);
+                Ok::<_, Fault>(())
+            })
+        };
+        self.cloud.store.transact(body).await.expect("a flavor can be changed");
+    }
+
     pub fn document(&self, id: &str) -> std::sync::Arc<Server> {
         self.cloud.store.view().get(&id.into()).expect("the server is there")
     }
@@ -174,19 +162,13 @@ fn furnish(tx: &mut Tx) -> Result<(), Fault> {
     image.complete(attempt, content)?;
     tx.insert(image)?;
     tx.insert(Host {
-        meta: Meta::new(HOST).named("host-1"),
-        number: 1,
-        disabled: None,
-        forced_down: false,
-        fence: None,
-        fences: 0,
-        tags: BTreeSet::new(),
         capacity: BTreeMap::from([
             ("VCPU".to_owned(), Capacity { total: 8, reserved: 0, ratio: 4.0 }),
             ("MEMORY_MB".to_owned(), Capacity { total: 16_384, reserved: 0, ratio: 1.0 }),
             ("DISK_GB".to_owned(), Capacity { total: 100, reserved: 0, ratio: 1.0 }),
         ]),
         status: HostStatus { reachability: Reachability::Up, ..Default::default() },
+        ..Host::new(Meta::new(HOST).named("host-1"), 1)
     })?;
     network(tx, NETWORK, "p", "private", "10.1.0.0/16")
 }

@@ -124,26 +124,24 @@ impl Images {
                 Changes::TooOld => true,
                 Changes::Since(changes) => changes.iter().filter_map(Change::of::<Image>).any(|id| view.get(&id).is_none()),
             };
-            if !deleted {
-                continue;
-            }
-            let images = self.clone();
-            let removed = tokio::task::spawn_blocking(move || images.remove_strangers()).await.unwrap_or_else(|e| Err(e.into()));
-            if let Err(error) = removed {
+            if deleted && let Err(error) = self.remove_strangers().await {
                 tracing::warn!(%error, "the files of deleted images were not removed");
             }
         }
     }
 
-    /// Files whose image is not there. The newest view is asked for each: an image is there before the first byte of it is.
-    fn remove_strangers(&self) -> std::io::Result<()> {
-        for name in self.files.names()? {
-            let image = name.split_once('.').map_or(name.as_str(), |(image, _)| image);
-            if self.store.view().get::<Image>(&Id::new(image)).is_none() {
-                self.files.remove(&name);
-            }
-        }
-        Ok(())
+    /// Files whose image is not there. First the files, then what every controller has written: an image is there before the first byte of
+    /// it is, so one that another controller takes meanwhile is not missed.
+    async fn remove_strangers(&self) -> Result<(), Error> {
+        let files = self.files.clone();
+        let blocking = |e: std::io::Error| Error::caused("listing the files of images", e);
+        let names = tokio::task::spawn_blocking(move || files.names()).await.map_err(|e| blocking(e.into()))?.map_err(blocking)?;
+        let view = self.store.read().await?;
+        let is_stranger =
+            |name: &String| view.get::<Image>(&Id::new(name.split_once('.').map_or(name.as_str(), |(image, _)| image))).is_none();
+        let (files, strangers) = (self.files.clone(), names.into_iter().filter(is_stranger).collect::<Vec<_>>());
+        let removed = tokio::task::spawn_blocking(move || strangers.iter().for_each(|name| files.remove(name))).await;
+        removed.map_err(|e| blocking(e.into()))
     }
 
     /// What a starting controller does before it serves: ends the attempts that its predecessor left, and removes leftover files.

@@ -77,11 +77,20 @@ fn others_shown(answer: &[u8]) -> bool {
     text.contains("beside") || text.contains("elsewhere")
 }
 
-/// The status codes of the answers, in their order; `closed` when there is none.
+/// The status codes of the answers, in their order; `closed` when nothing came. Whatever came has to be answers, each whole.
 fn verdict(answer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(answer);
-    let codes: Vec<&str> = text.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5)).collect();
-    if codes.is_empty() { "closed".into() } else { codes.join(" ") }
+    if answer.is_empty() {
+        return "closed".into();
+    }
+    let text = std::str::from_utf8(answer).expect("answers are text");
+    let (before, answers) = text.split_once("HTTP/1.").expect("an answer begins with its version");
+    assert_eq!(before, "", "something stands before the first answer");
+    let code = |answer: &str| {
+        let code = answer.get(2..5).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        assert!(answer.contains("\r\n\r\n"), "an answer without an end: {answer:?}");
+        code.unwrap_or_else(|| panic!("no status in {answer:?}")).to_owned()
+    };
+    answers.split("HTTP/1.").map(code).collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test]

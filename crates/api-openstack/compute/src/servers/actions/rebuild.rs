@@ -8,6 +8,7 @@ use unkai_model::Id;
 use unkai_model::compute::{Run, Server, Verb, VmState};
 use unkai_store::{Tx, View};
 
+use super::super::availability;
 use super::super::create::{self, check_metadata, strings, text};
 use super::super::cx::Cx;
 use super::super::password::password;
@@ -42,6 +43,11 @@ fn build_anew(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: 
     let view = tx.view();
     let image = text(wanted, "imageRef").unwrap_or_default();
     let password = text(wanted, "adminPass").unwrap_or_else(|| password(&tx.random()));
+    if wanted.get("metadata").is_some() {
+        server.spec.metadata = strings(wanted, "metadata");
+        check_metadata(&view, cx, server.spec.metadata.len())?;
+        availability::turn(server)?;
+    }
     server.ask(Verb::Rebuild, state.vm);
     server.spec.incarnation += 1;
     let image = create::image(&view, cx, &image, &server.spec.launch.flavor)?;
@@ -50,10 +56,6 @@ fn build_anew(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: 
     server.spec.launch.admin_password = Some(password.clone());
     if state.vm == VmState::Error {
         server.spec.run = Run::Running;
-    }
-    if wanted.get("metadata").is_some() {
-        server.spec.metadata = strings(wanted, "metadata");
-        check_metadata(&view, cx, server.spec.metadata.len())?;
     }
     if wanted.get("personality").is_some() {
         server.spec.launch.personality = create::personality(wanted)?;

@@ -6,6 +6,7 @@ use unkai_model::Id;
 use unkai_model::compute::{FlavorCopy, Host, Resize, ResizeState, Run, Server, Verb, VmState};
 use unkai_store::Tx;
 
+use super::super::availability;
 use super::super::create::{self, hold_sizes, reference};
 use super::super::perform::{Rule, perform};
 use super::super::schemas;
@@ -44,8 +45,9 @@ fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -
     if flavor.disk_gib < present.disk_gib {
         return Err(why("Resizing to a smaller disk is not supported."));
     }
-    server.ask(Verb::Resize, state.vm);
     let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);
+    availability::turn(server)?;
+    server.ask(Verb::Resize, state.vm);
     let was = if state.vm == VmState::Stopped { Run::Stopped } else { server.spec.run };
     let from_host = server.status.host.clone();
     server.spec.resize = Some(Resize { from, from_host: from_host.clone(), was, state: ResizeState::Changing, since: tx.now() });
@@ -78,12 +80,13 @@ pub async fn confirm(request: Action) -> Result<Response, Fault> {
 pub async fn revert(request: Action) -> Result<Response, Fault> {
     request.check_bare("revertResize")?;
     perform(&request.cx, &request.id, &REVERT, |_, server, state| {
-        server.ask(Verb::RevertResize, state.vm);
         if let Some(resize) = &mut server.spec.resize {
             server.spec.launch.flavor = resize.from.clone();
             server.spec.run = resize.was;
             resize.state = ResizeState::Reverting;
         }
+        availability::turn(server)?;
+        server.ask(Verb::RevertResize, state.vm);
         Ok(())
     })
     .await?;

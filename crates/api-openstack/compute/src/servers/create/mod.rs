@@ -8,13 +8,11 @@ mod request;
 mod sources;
 mod wishes;
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use unkai_model::compute::{Asked, Availability, BootDisk, Launch, Run, Server, ServerSpec, Verb, VmState};
+use unkai_model::compute::{Asked, BootDisk, Launch, Server, ServerSpec, Verb, VmState};
 use unkai_model::identity::Project;
 use unkai_model::{Id, Meta};
 use unkai_store::{Tx, View};
@@ -61,50 +59,34 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         let admin_password = request.admin_password.clone().unwrap_or_else(|| password(&tx.random()));
         let id: Id<Server> = tx.new_id();
         let (name, hostname) = request.names(index, count, id.as_str());
+        let launch = Launch {
+            flavor: sources.flavor.clone(),
+            image: sources.image.as_ref().map(|image| image.meta.id.clone()),
+            image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
+            shelved_image: None,
+            boot: BootDisk::Local,
+            hostname,
+            key_name: sources.key.as_ref().map(|(name, _)| name.clone()),
+            public_key: sources.key.as_ref().map(|(_, key)| key.clone()),
+            user_data: request.user_data.clone(),
+            config_drive: request.config_drive,
+            admin_password: Some(admin_password.clone()),
+            personality: request.personality.clone(),
+            reservation: reservation.clone(),
+            launch_index: index,
+            trusted_certs: None,
+            manual_disk: request.manual_disk,
+        };
         let mut server = Server {
             meta: Meta::new(id.clone()).named(name).owned_by(project.clone()),
             spec: ServerSpec {
-                user: cx.caller.user.clone(),
-                run: Run::Running,
-                launch: Launch {
-                    flavor: sources.flavor.clone(),
-                    image: sources.image.as_ref().map(|image| image.meta.id.clone()),
-                    image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
-                    shelved_image: None,
-                    boot: BootDisk::Local,
-                    hostname,
-                    key_name: sources.key.as_ref().map(|(name, _)| name.clone()),
-                    public_key: sources.key.as_ref().map(|(_, key)| key.clone()),
-                    user_data: request.user_data.clone(),
-                    config_drive: request.config_drive,
-                    admin_password: Some(admin_password.clone()),
-                    personality: request.personality.clone(),
-                    reservation: reservation.clone(),
-                    launch_index: index,
-                    trusted_certs: None,
-                    manual_disk: request.manual_disk,
-                },
-                ports: Vec::new(),
-                brought_ports: BTreeSet::new(),
                 description: request.description.clone(),
                 metadata: request.metadata.clone(),
                 tags: request.tags.clone(),
                 access_ipv4: request.access_ipv4,
                 access_ipv6: request.access_ipv6,
-                lock: None,
                 wish: wish.clone(),
-                availability: Availability::None,
-                availability_since: 0,
-                discards_local: false,
-                priority: 0,
-                hard_reboots: 0,
-                soft_reboots: 0,
-                incarnation: 0,
-                rescue: None,
-                resize: None,
-                port_tags: Default::default(),
-                asked: None,
-                reset: None,
+                ..ServerSpec::new(cx.caller.user.clone(), launch)
             },
             status: Default::default(),
         };

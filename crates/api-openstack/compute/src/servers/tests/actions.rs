@@ -1,7 +1,7 @@
 //! Actions: what is asked of the host, in which states, with which answers.
 
 use serde_json::{Value, json};
-use unkai_model::compute::{Phase, ResizeState, Run, StopReason, Verb};
+use unkai_model::compute::{Availability, Phase, ResizeState, Run, StopReason, Verb};
 use unkai_model::image::Image;
 
 use crate::servers::fixture::{HOST, IMAGE, World};
@@ -134,6 +134,36 @@ async fn resizes_wait_for_the_user() {
     assert_eq!((&shown["status"], &shown["flavor"]["original_name"]), (&json!("ACTIVE"), &json!("m2")));
     let smaller = world.act(&id, json!({"resize": {"flavorRef": "1"}})).await;
     assert!(message(&smaller).starts_with("Server's disk was unable to be resized"), "{}", smaller.body);
+}
+
+/// Whatever changes the metadata or the flavor turns the dial, and what cannot be is refused before anything changes.
+#[tokio::test]
+async fn rebuilds_and_resizes_turn_the_dial_of_availability() {
+    let world = World::new().await;
+    let id = world.active().await;
+    let rebuild = |metadata: Value| json!({"rebuild": {"imageRef": IMAGE, "metadata": metadata}});
+    let before = world.document(&id);
+    let refused = world.act(&id, rebuild(json!({"unkai:availability": "ha"}))).await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(message(&refused).contains("unkai:local_disks=discard"), "{}", refused.body);
+    assert_eq!(world.document(&id), before);
+    let ha = json!({"unkai:availability": "ha", "unkai:local_disks": "discard"});
+    assert_eq!(world.act(&id, rebuild(ha)).await.status, 202);
+    let server = world.document(&id);
+    assert_eq!((server.spec.availability, server.is_leased()), (Availability::Ha, true));
+    assert_eq!(server.spec.asked.as_ref().unwrap().generation, server.meta.generation, "the verb is about the newest generation");
+    world.settle(&id, Phase::Running).await;
+    assert_eq!(world.act(&id, rebuild(json!({}))).await.status, 202);
+    assert_eq!(world.document(&id).spec.availability, Availability::None);
+
+    let id = world.active().await;
+    let specs = [("unkai:availability".to_owned(), "ha".to_owned()), ("unkai:local_disks".to_owned(), "discard".to_owned())];
+    world.change_flavor("2", move |flavor| flavor.extra_specs.extend(specs.clone())).await;
+    assert_eq!(world.act(&id, json!({"resize": {"flavorRef": "2"}})).await.status, 202);
+    assert_eq!(world.document(&id).spec.availability, Availability::Ha);
+    world.settle(&id, Phase::Running).await;
+    assert_eq!(world.act(&id, json!({"revertResize": null})).await.status, 202);
+    assert_eq!(world.document(&id).spec.availability, Availability::None);
 }
 
 #[tokio::test]

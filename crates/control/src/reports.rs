@@ -23,7 +23,7 @@ pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
             }
             Up::SnapshotFailed { image, reason } => snapshot_failed(tx, host, image, reason)?,
             Up::Inventory(inventory) => hosts::inventory(tx, host, inventory)?,
-            Up::Hello(_) | Up::Renew(_) => {}
+            Up::Volume(_) | Up::Pool(_) | Up::Backup(_) | Up::Hello(_) | Up::Renew(_) => {}
         }
     }
     Ok(())

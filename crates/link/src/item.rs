@@ -9,6 +9,8 @@ use unkai_model::Id;
 use unkai_model::compute::{Host, Run, Server};
 use unkai_model::image::Image;
 
+use crate::volume::{BackupItem, PoolItem, VolumeItem, VolumeUse};
+
 /// Controller to agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +46,9 @@ pub enum Item {
     Server(ServerItem),
     Snapshot(SnapshotItem),
     Image(ImageItem),
+    Pool(PoolItem),
+    Volume(VolumeItem),
+    Backup(BackupItem),
 }
 
 /// Names an item: `server/0198...`. Order of kinds is order of dependence.
@@ -60,6 +65,9 @@ pub enum ItemKind {
     Group,
     Port,
     Router,
+    Pool,
+    Volume,
+    Backup,
     Server,
     Snapshot,
     Image,
@@ -72,6 +80,9 @@ impl fmt::Display for ItemKey {
             ItemKind::Group => "group",
             ItemKind::Port => "port",
             ItemKind::Router => "router",
+            ItemKind::Pool => "pool",
+            ItemKind::Volume => "volume",
+            ItemKind::Backup => "backup",
             ItemKind::Server => "server",
             ItemKind::Snapshot => "snapshot",
             ItemKind::Image => "image",
@@ -90,6 +101,9 @@ impl Item {
             Item::Server(item) => (ItemKind::Server, item.id.as_str()),
             Item::Snapshot(item) => (ItemKind::Snapshot, item.image.as_str()),
             Item::Image(item) => (ItemKind::Image, item.image.id.as_str()),
+            Item::Pool(item) => (ItemKind::Pool, item.id.as_str()),
+            Item::Volume(item) => (ItemKind::Volume, item.id.as_str()),
+            Item::Backup(item) => (ItemKind::Backup, item.id.as_str()),
         };
         ItemKey { kind, id: id.to_owned() }
     }
@@ -121,6 +135,9 @@ pub struct ServerItem {
     /// Ids of port items, in the order of the guest's devices.
     pub ports: Vec<String>,
     pub rescue: Option<RescueItem>,
+    /// In the order of the guest's disks; with a boot index of 0 one is the root disk, and there is no local one.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
     /// It may run only while this host holds a lease: the cloud starts it elsewhere when the host is lost.
     #[serde(default)]
     pub leased: bool,

@@ -10,6 +10,8 @@ use unkai_model::compute::{Phase, Server, Timeline, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::Port;
 
+use crate::volume::{BackupReport, PoolReport, VolumeReport};
+
 /// Agent to controller. The first is `Hello`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +26,9 @@ pub enum Up {
         image: Id<Image>,
         reason: String,
     },
+    Volume(VolumeReport),
+    Pool(PoolReport),
+    Backup(BackupReport),
     /// Still here, and asks for the lease to be renewed; numbers grow within a session.
     Renew(u64),
 }

@@ -5,27 +5,20 @@
 //! server's item ([`VolumeUse`]): it names the fencing generation, and a pool lets only the newest generation of a volume write.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use unkai_model::Id;
 use unkai_model::compute::Server;
 use unkai_model::image::Image;
+pub use unkai_model::volume::{Backend, BackupFacts, VolumePhase};
 
 use crate::item::ImageRef;
 
-/// How a host reaches a pool. Complete: a host needs nothing else to use it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "snake_case")]
-pub enum Backend {
-    /// A directory: of this host alone, or mounted at the same path on all hosts of the pool.
-    Files { dir: PathBuf },
-    /// Files on an NFS server, through QEMU's own client.
-    Nfs { server: String, export: String, uid: u32, gid: u32 },
-    /// Ceph, through `rbd` and QEMU's own client.
-    Rbd { monitors: Vec<String>, pool: String, user: String, key: String },
-    /// LUNs of a user-space target on one host of the pool (`target`: that host's id), made there and used from all through QEMU's own client.
-    Iscsi { target: String, portal: String, iqn: String, dir: PathBuf, user: String, password: String },
+/// A pool that this host reaches: it is to be looked after, and reported on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolItem {
+    pub id: String,
+    pub backend: Backend,
 }
 
 /// LUKS inside the volume's own format; the passphrase comes from the cloud's key store.
@@ -179,29 +172,6 @@ pub struct VolumeReport {
     pub backups: BTreeMap<String, BackupFacts>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VolumePhase {
-    /// Being worked on; which step, and percent where it is known.
-    Working {
-        step: String,
-        percent: Option<u8>,
-    },
-    Ready {
-        size_gib: u64,
-    },
-    Failed(String),
-    Gone,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackupFacts {
-    /// Bytes that were stored anew.
-    pub stored: u64,
-    /// Pieces of the whole.
-    pub objects: u64,
-}
-
 /// What a host says about a pool it reaches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolReport {
@@ -210,4 +180,13 @@ pub struct PoolReport {
     pub fault: Option<String>,
     pub total_gib: u64,
     pub free_gib: u64,
+}
+
+/// What became of the removal of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackupReport {
+    pub backup: String,
+    pub generation: u64,
+    /// None: nothing of it is left.
+    pub fault: Option<String>,
 }

@@ -12,6 +12,7 @@ mod kind;
 pub mod network;
 pub mod quota;
 pub mod settings;
+pub mod volume;
 
 pub use error::Error;
 pub use id::Id;
@@ -64,6 +65,14 @@ macro_rules! for_each_kind {
             $crate::compute::Server,
             $crate::compute::ServerAction,
             $crate::compute::ServerGroup,
+            $crate::volume::Attachment,
+            $crate::volume::Backup,
+            $crate::volume::Pool,
+            $crate::volume::Snapshot,
+            $crate::volume::Transfer,
+            $crate::volume::Volume,
+            $crate::volume::VolumeKey,
+            $crate::volume::VolumeType,
             $crate::controller::CloudAuthority,
             $crate::controller::Controller,
             $crate::settings::Settings,

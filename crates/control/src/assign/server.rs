@@ -34,6 +34,7 @@ pub fn server(view: &View, server: &Server) -> ServerItem {
         ramdisk: named("ramdisk_id"),
         hardware: hardware(image.as_deref(), server),
         config_drive: launch.config_drive,
+        volumes: Vec::new(),
         ports: spec.ports.iter().map(|port| port.to_string()).collect(),
         rescue: spec.rescue.as_ref().map(|rescue| RescueItem {
             image: rescue.image.as_ref().and_then(|id| image_ref(view, id)),

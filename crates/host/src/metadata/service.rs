@@ -164,6 +164,7 @@ mod tests {
             config_drive: true,
             ports: vec!["p".into()],
             rescue: None,
+            volumes: Vec::new(),
             leased: false,
             guest: data,
         };

@@ -199,6 +199,7 @@ mod tests {
             config_drive: false,
             ports: vec!["p".into()],
             rescue: None,
+            volumes: Vec::new(),
             leased: false,
             guest: GuestData::default(),
         }

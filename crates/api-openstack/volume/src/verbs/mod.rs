@@ -1,0 +1,10 @@
+//! What can be done with volumes, inside a transaction of whoever does it.
+//!
+//! The handlers of this dialect and of the compute dialect call these with their own [`Tx`]: nothing here goes through HTTP, reads a
+//! token or waits. Either everything a verb did is committed with its transaction, or nothing is.
+//!
+//! [`Tx`]: unkai_store::Tx
+
+mod state;
+
+pub use state::{State, state};

@@ -1,0 +1,93 @@
+//! A copy of a volume's content in a repository: a pool that keeps backups.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Pool, Snapshot, Volume};
+use crate::compute::Host;
+use crate::{Derived, Id, Kind, Meta};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    pub meta: Meta<Backup>,
+    pub user: String,
+    /// May be gone by now.
+    pub volume: Id<Volume>,
+    pub size_gib: u64,
+    /// Of this snapshot; none: as the volume was.
+    #[serde(default)]
+    pub snapshot: Option<Id<Snapshot>>,
+    /// Incremental: what has not changed since this one is not stored again.
+    #[serde(default)]
+    pub parent: Option<Id<Backup>>,
+    /// The moment whose content it holds.
+    pub data_timestamp: Timestamp,
+    pub repository: Id<Pool>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub container: Option<String>,
+    #[serde(default)]
+    pub zone: Option<String>,
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// It is to go; the document goes when it has.
+    #[serde(default)]
+    pub deleted: bool,
+    /// Removes it, while it is to go. Written by control.
+    #[serde(default)]
+    pub carrier: Option<Id<Host>>,
+    /// An administrator's word about its state.
+    #[serde(default)]
+    pub reset: Option<String>,
+    #[serde(default)]
+    pub phase: BackupPhase,
+    #[serde(default)]
+    pub facts: BackupFacts,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupPhase {
+    #[default]
+    Creating,
+    Available,
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFacts {
+    /// Bytes that were stored anew.
+    pub stored: u64,
+    /// Pieces of the whole.
+    pub objects: u64,
+}
+
+impl Kind for Backup {
+    const NAME: &'static str = "volume_backup";
+    const NOUN: &'static str = "backup";
+    crate::meta_accessors!();
+
+    /// Indexes: `project`, `volume`, `parent`, `carrier`, `deleting`. Tallies: `backups`, `backup_gigabytes` of the project.
+    fn derive(&self, d: &mut Derived) {
+        let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
+        d.index("project", project);
+        d.index("volume", &self.volume);
+        d.refers(&self.repository);
+        if let Some(parent) = &self.parent {
+            d.index("parent", parent);
+            d.refers(parent);
+        }
+        if let Some(carrier) = &self.carrier {
+            d.index("carrier", carrier);
+            d.refers(carrier);
+        }
+        if self.deleted {
+            d.index("deleting", "yes");
+        }
+        d.tally("backups", project, 1);
+        d.tally("backup_gigabytes", project, self.size_gib as i64);
+    }
+}

@@ -1,0 +1,127 @@
+//! A place that holds volumes, or backups of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compute::Host;
+use crate::{Derived, Id, Kind, Meta};
+
+/// Written by operators; `status` from hosts' reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// `name` is what `pool_name` and `volume_backend_name` of a type's extra specs match.
+    pub meta: Meta<Pool>,
+    pub backend: Backend,
+    /// Hosts that reach it; empty: all hosts.
+    #[serde(default)]
+    pub hosts: BTreeSet<Id<Host>>,
+    /// May new volumes be placed in it? The text says why not.
+    #[serde(default)]
+    pub disabled: Option<String>,
+    /// It takes backups too. Only pools of files can.
+    #[serde(default)]
+    pub keeps_backups: bool,
+    /// How many GiB may be promised for each that is there.
+    #[serde(default = "one")]
+    pub overcommit: f64,
+    /// What extra specs of types are compared with, beside `volume_backend_name`.
+    #[serde(default)]
+    pub capabilities: BTreeMap<String, String>,
+    #[serde(default)]
+    pub status: PoolStatus,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// How a host reaches a pool. Complete: a host needs nothing else to use it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "snake_case")]
+pub enum Backend {
+    /// A directory: of one host alone, or mounted at the same path on all hosts of the pool.
+    Files { dir: PathBuf },
+    /// Files on an NFS server, through QEMU's own client, as this user.
+    Nfs { server: String, export: String, uid: u32, gid: u32 },
+    /// Ceph, through `rbd` and QEMU's own client.
+    Rbd { monitors: Vec<String>, pool: String, user: String, key: String },
+    /// LUNs of a user-space target on one host of the pool (`target`: that host's id), made there and used from all through QEMU's own client.
+    Iscsi { target: String, portal: String, iqn: String, dir: PathBuf, user: String, password: String },
+}
+
+impl Backend {
+    /// The word in APIs and commands.
+    pub fn driver(&self) -> &'static str {
+        match self {
+            Backend::Files { .. } => "files",
+            Backend::Nfs { .. } => "nfs",
+            Backend::Rbd { .. } => "rbd",
+            Backend::Iscsi { .. } => "iscsi",
+        }
+    }
+}
+
+/// Never shows keys and passwords.
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Backend::Files { dir } => write!(f, "files at {}", dir.display()),
+            Backend::Nfs { server, export, .. } => write!(f, "nfs at {server}:{export}"),
+            Backend::Rbd { monitors, pool, user, .. } => write!(f, "rbd pool {pool} at {} as {user}", monitors.join(",")),
+            Backend::Iscsi { portal, iqn, .. } => write!(f, "iscsi target {iqn} at {portal}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PoolStatus {
+    /// What each host says of it.
+    pub hosts: BTreeMap<Id<Host>, Reached>,
+}
+
+/// A pool as one host sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// None: it works.
+    pub fault: Option<String>,
+    pub total_gib: u64,
+    pub free_gib: u64,
+}
+
+impl Pool {
+    pub fn new(meta: Meta<Pool>, backend: Backend) -> Self {
+        let (hosts, capabilities, status) = Default::default();
+        Pool { meta, backend, hosts, disabled: None, keeps_backups: false, overcommit: 1.0, capabilities, status }
+    }
+
+    pub fn is_reached_by(&self, host: &Id<Host>) -> bool {
+        self.hosts.is_empty() || self.hosts.contains(host)
+    }
+
+    /// Volumes in it can be used from another host when one is lost.
+    pub fn is_shared(&self) -> bool {
+        self.hosts.len() != 1
+    }
+
+    /// Total and free GiB, as the host says that sees it best.
+    pub fn space(&self) -> (u64, u64) {
+        let working = self.status.hosts.values().filter(|reached| reached.fault.is_none());
+        working.map(|reached| (reached.total_gib, reached.free_gib)).max().unwrap_or_default()
+    }
+}
+
+impl Kind for Pool {
+    const NAME: &'static str = "pool";
+    const NOUN: &'static str = "storage pool";
+    crate::meta_accessors!();
+
+    fn derive(&self, d: &mut Derived) {
+        d.claim("pool-name", &self.meta.name);
+        for host in &self.hosts {
+            d.refers(host);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The content of a volume at one moment, kept beside it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Volume;
+use crate::{Derived, Id, Kind, Meta};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub meta: Meta<Snapshot>,
+    pub user: String,
+    pub volume: Id<Volume>,
+    /// The size of the volume when it was taken.
+    pub size_gib: u64,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// It is to go; the document goes when it has.
+    #[serde(default)]
+    pub deleted: bool,
+    /// An administrator's word about its state.
+    #[serde(default)]
+    pub reset: Option<String>,
+    /// Written from the reports of the volume's carrier.
+    #[serde(default)]
+    pub phase: SnapshotPhase,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotPhase {
+    #[default]
+    Creating,
+    Available,
+    Failed(String),
+}
+
+impl Kind for Snapshot {
+    const NAME: &'static str = "volume_snapshot";
+    const NOUN: &'static str = "snapshot";
+    crate::meta_accessors!();
+
+    /// Indexes: `project`, `volume`. Tallies: `snapshots`, and `gigabytes` like the volume's, of the project.
+    fn derive(&self, d: &mut Derived) {
+        let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
+        d.index("project", project);
+        d.index("volume", &self.volume);
+        d.refers(&self.volume);
+        d.tally("snapshots", project, 1);
+        d.tally("gigabytes", project, self.size_gib as i64);
+    }
+}

@@ -11,7 +11,7 @@ os image create mini --public --disk-format qcow2 --container-format bare --file
 os server create one --image mini --flavor m1.nano --nic none -f value -c id
 until_true 60 status_is one ACTIVE || die "the server is not ACTIVE"
 # Both consoles ask for a name at the same time; the serial one can be read.
-asks() { os console log show one | grep -q 'login:'; }
+asks() { says 'login:' os console log show one; }
 until_true 60 asks || die "the guest does not ask for a name"
 url=$(os console url show --novnc one -f value -c url)
 python3 "$root/tests/console.py" "$url" "$state/ca.pem" "$root/target/console.png"

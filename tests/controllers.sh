@@ -31,7 +31,7 @@ finish() {
     rm -rf "$dir"
 }
 trap finish EXIT
-host_is_up() { "$UNKAI" host list --state "$dir/c$1" | grep -q " h  Up "; }
+host_is_up() { says " h  Up " "$UNKAI" host list --state "$dir/c$1"; }
 
 echo "-- PostgreSQL, three controllers, one host"
 as_postgres "$pg/initdb" -A trust -U postgres -E UTF8 --no-locale -D "$dir/pg/data" >/dev/null

@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 echo "-- a controller, three hosts, servers"
 controller
-"$UNKAI" availability --silence 3s --lease 5s --state "$dir/c" | grep -qx "silence 3s, lease 5s" || die "the times were not set"
+says "^silence 3s, lease 5s$" "$UNKAI" availability --silence 3s --lease 5s --state "$dir/c" || die "the times were not set"
 "$UNKAI" availability --lease 1s --state "$dir/c" 2>"$dir/refusal" && die "a lease that cannot be kept was taken"
 token=$("$UNKAI" host token --uses 3 --state "$dir/c")
 for n in 1 2 3; do agent $n --join $url --token "$token"; done
@@ -39,9 +39,9 @@ plain_qemu=$(qemu_of "$plain")
 
 survives() { "$UNKAI" survive "$@" --state "$dir/c"; }
 # All four are known to need a lease, and have room elsewhere.
-without_hosts() { survives h1 h2 h3 | grep -qx "missing 4"; }
+without_hosts() { says "^missing 4$" survives h1 h2 h3; }
 until_true 10 without_hosts || die "not all of them would be missing without a host: $(survives h1 h2 h3)"
-survives | grep -q "^missing 0," || die "not everything would survive: $(survives)"
+says "^missing 0," survives || die "not everything would survive: $(survives)"
 survives nowhere 2>/dev/null && die "an unknown host was taken"
 
 echo "-- h1 is cut off: what is highly available ends there by itself, and runs elsewhere"

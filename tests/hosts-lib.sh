@@ -32,8 +32,9 @@ finish() {
     rm -rf "$dir"
 }
 trap finish EXIT
+ended() { until_true 30 [ ! -e "$dir/$1/unkai.pid" ] || die "$1 does not end"; }
 millis() { echo $(($(date +%s%N) / 1000000)); }
-host_is() { "$UNKAI" host list --state "$dir/c" | grep -q " $1  $2 "; }
+host_is() { says " $1  $2 " "$UNKAI" host list --state "$dir/c"; }
 ssh_to() { local a=$1; shift; in_c ssh -i "$dir/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 "debian@$a" "$@"; }
 
 echo "-- underlay and external network"

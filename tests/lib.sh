@@ -28,6 +28,10 @@ until_true() { # SECONDS COMMAND...: waits for a condition, never for a time
     local deadline=$((SECONDS + $1)); shift
     until "$@"; do [ $SECONDS -lt $deadline ] || return 1; sleep 0.1; done
 }
+says() { # PATTERN COMMAND...: reads all that the command says, so that it is not cut off by who has read enough
+    local pattern=$1 said; shift
+    said=$("$@") && grep -qE -- "$pattern" <<<"$said"
+}
 status_is() { [ "$(os server show "$1" -f value -c status 2>/dev/null)" = "$2" ]; }
 in_ns() { ip netns exec "$netns" "$@"; }
 ssh_to() { # ADDRESS COMMAND...: with agent=yes a guest may ask our ssh-agent

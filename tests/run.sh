@@ -79,14 +79,23 @@ interop() {
     return "$status"
 }
 
-bad=0
+mkdir -p target/parts
+bad=
 for part in $parts; do
     began=$SECONDS
-    if "$part"; then verdict=ok; else verdict=FAILED bad=1; fi
+    exec 3>&1 4>&2 > >(tee "target/parts/$part.log" >&3) 2>&1
+    if "$part"; then verdict=ok; else verdict=FAILED bad="$bad $part"; fi
+    exec 1>&3 2>&4 3>&- 4>&-
     case $part in lint | smoke | hosts | ha | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
+done
+# Once more at the end, where it is not overlooked.
+for part in $bad; do
+    echo "== how $part failed"
+    grep -E '^(FAILED|error|test .* FAILED|---- .* stdout ----)' -A 3 "target/parts/$part.log" | head -n 40
+    tail -n 60 "target/parts/$part.log" | cut -c -300
 done
 echo "== what ran"
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"
-exit $bad
+[ -z "$bad" ]

@@ -62,20 +62,20 @@ others=$(cat "$state/blue.address")
 os server add floating ip one "$address"
 as blue os server add floating ip other "$others"
 until_true 90 ssh_to "$address" true || { os console log show one | tail -n 20; die "no ssh to $address"; }
-ssh_to "$address" hostname | grep -qx one || die "the hostname is not the server's"
+says '^one$' ssh_to "$address" hostname || die "the hostname is not the server's"
 until_true 90 ssh_to "$others" true || die "no ssh to the other tenant's $others"
-ssh_to "$others" hostname | grep -qx other || die "the hostname is not the other tenant's server's"
+says '^other$' ssh_to "$others" hostname || die "the hostname is not the other tenant's server's"
 addresses=$(os server list -f json)
 address_of() { grep -A 9 "\"Name\": \"$1\"" <<<"$addresses" | grep -oE '172\.1[67]\.[0-9.]+' | head -n 1; }
 one=$(address_of one)
 far=$(address_of far)
 
 echo "-- from guest to guest: on one network, and across the router"
-reaches() { hop "$1" hostname | grep -qx "$2"; }
+reaches() { says "^$2$" hop "$1" hostname; }
 until_true 60 reaches $same two || die "$same is not the tenant's own server"
 until_true 60 reaches "$far" far || die "no ssh across the router"
 # shellcheck disable=SC2016
-hop "$far" 'echo $SSH_CONNECTION' | grep -q "^$one " || die "the router hid the address of a guest from another"
+says "^$one " hop "$far" 'echo $SSH_CONNECTION' || die "the router hid the address of a guest from another"
 ssh_to "$address" "sudo ping -c 1 -W 3 $same" >/dev/null && die "icmp between servers passed without a rule"
 os security group rule create smoke --protocol icmp -f value -c id >/dev/null
 until_true 10 ssh_to "$address" "sudo ping -c 1 -W 3 $same" >/dev/null || die "icmp does not pass with a rule"
@@ -89,7 +89,7 @@ for to in "$one" "$far"; do
     [ -z "$(ask_port "$others" "$to")" ] || die "another tenant reached $to"
     ssh_to "$others" "sudo ping -c 2 -W 2 $to" >/dev/null && die "icmp of another tenant reached $to"
 done
-ssh_to "$others" "sudo ip neigh show $one" | grep -qE 'FAILED|INCOMPLETE' || die "another tenant's question for $one was not asked, or was answered"
+says 'FAILED|INCOMPLETE' ssh_to "$others" "sudo ip neigh show $one" || die "another tenant's question for $one was not asked, or was answered"
 [ "$(as blue os server list -f value -c Name)" = other ] || die "a tenant sees servers of another"
 
 echo "-- metadata answers a guest with its own, whatever it claims"
@@ -121,7 +121,7 @@ ssh_to "$address" 'echo persists > ~/mark; sync'
 up
 [ "$(qemu_of "$server")" = "$before" ] || die "the server was not adopted"
 status_is one ACTIVE || die "the adopted server is not ACTIVE"
-ssh_to "$address" cat mark | grep -qx persists || die "the adopted server lost what was written"
+says '^persists$' ssh_to "$address" cat mark || die "the adopted server lost what was written"
 
 echo "-- kill -9 of a guest shows, and it starts again"
 kill -9 "$before"
@@ -153,7 +153,7 @@ left=$(ls -A "$state/agent/servers")$(ls -A "$state/agent/notes")
 no_items() { [ -z "$(ls "$state/agent/items")" ]; }
 until_true 10 no_items || die "items are left: $(ls "$state/agent/items")"
 prefix=$(grep -o '"prefix":"[^"]*"' "$state/agent/dataplane.json" | cut -d'"' -f4)
-no_namespaces() { ! ip netns list | grep -q "^$prefix-"; }
+no_namespaces() { ! says "^$prefix-" ip netns list; }
 until_true 10 no_namespaces || die "namespaces are left: $(ip netns list | grep "^$prefix-")"
 "$UNKAI" down --state "$state"
 "$UNKAI" store check --state "$state"

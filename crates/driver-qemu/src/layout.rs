@@ -57,6 +57,14 @@ impl ServerDir {
         self.path.join("ramdisk")
     }
     /// Memory and devices of a suspended guest.
+    /// Where the disks of a server that is coming here are written through.
+    pub fn nbd_socket(&self) -> PathBuf {
+        self.path.join("nbd.sock")
+    }
+    /// Where QEMU connects to write the copy of a disk that another host gets.
+    pub fn mirror_socket(&self, id: &str) -> PathBuf {
+        self.path.join(format!("mirror-{}.sock", id.chars().take(16).collect::<String>()))
+    }
     pub fn saved_state(&self) -> PathBuf {
         self.path.join("suspended")
     }

@@ -40,13 +40,26 @@ pub struct Ledger {
     pub process: Option<ProcessId>,
     /// The guest's memory is in the saved state file; the next launch restores it.
     pub suspended: bool,
+    /// The process waits for, or holds, a guest that came from another host and has not been started here yet.
+    #[serde(default)]
+    pub receiving: bool,
     /// How the last process ended.
     pub last_exit: Option<Exit>,
 }
 
 impl Ledger {
     pub fn new(spec: LaunchSpec, generation: u64, owner: Option<u32>) -> Ledger {
-        Ledger { version: VERSION, spec, generation, desired: Desired::Stopped, owner, process: None, suspended: false, last_exit: None }
+        Ledger {
+            version: VERSION,
+            spec,
+            generation,
+            desired: Desired::Stopped,
+            owner,
+            process: None,
+            suspended: false,
+            receiving: false,
+            last_exit: None,
+        }
     }
 
     pub fn read(dir: &ServerDir) -> Result<Ledger> {

@@ -49,6 +49,7 @@ pub use process::kill_all;
 pub use qemu::{Config, Found, FoundState, Qemu, Tap};
 pub use spec::{Boot, Bus, Disk, Firmware, Format, LaunchSpec, Nic, NicModel, Source};
 pub use vm::diagnostics::{Diagnostics, DiskCounters, NicFact, VcpuTime};
+pub use vm::migrate::{Copied, Moved, Outgoing, Transfer, Wish};
 pub use vm::snapshot::{Progress, Snapshot};
 pub use vm::{Event, EventKind, RunState, Status, Vm};
 

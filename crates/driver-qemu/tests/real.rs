@@ -6,5 +6,6 @@ mod real {
     mod failures;
     pub mod harness;
     mod life;
+    mod migration;
     mod suspend;
 }

@@ -46,7 +46,25 @@ impl Qemu {
         let mut ledger = self.ledger(id)?;
         check_taps(&ledger, &taps)?;
         ledger.desired = Desired::Running;
-        let this = self.clone();
+        ledger.receiving = false;
+        self.launch_as(&mut entry, ledger, taps).await
+    }
+
+    /// Starts a defined server's machine without its processors, to wait for a guest that comes from another host.
+    pub async fn launch_incoming(&self, id: Uuid, taps: Vec<Tap>) -> Result<Vm> {
+        let entry = self.entry(id);
+        let mut entry = entry.lock().await;
+        if self.adopt_into(&mut entry, id).await?.is_some() {
+            return Err(Error::AlreadyRunning(id));
+        }
+        let mut ledger = self.ledger(id)?;
+        check_taps(&ledger, &taps)?;
+        (ledger.desired, ledger.receiving, ledger.suspended) = (Desired::Running, true, false);
+        self.launch_as(&mut entry, ledger, taps).await
+    }
+
+    async fn launch_as(&self, entry: &mut Entry, ledger: Ledger, taps: Vec<Tap>) -> Result<Vm> {
+        let (this, id) = (self.clone(), ledger.spec.id);
         let (ledger, child) = blocking(move || {
             let dir = this.dir(id);
             ledger.write(&dir)?;
@@ -54,7 +72,7 @@ impl Qemu {
             Ok((ledger, child))
         })
         .await?;
-        self.settle(&mut entry, id, ledger, child).await
+        self.settle(entry, id, ledger, child).await
     }
 
     fn start(&self, ledger: &Ledger, dir: &ServerDir, taps: Vec<Tap>) -> Result<Child> {
@@ -80,9 +98,14 @@ impl Qemu {
             fds.taps.insert(tap.port.clone(), hand(&tap.fd)?);
         }
         let host = Host { accel: self.inner.accel, translation_cache_mib: config.translation_cache_mib, dir };
+        let mut args = command_line(spec, &host, &fds, ledger.suspended || ledger.receiving);
+        if ledger.receiving {
+            // Its processors stand still until the other host has let go of the guest.
+            args.push("-S".to_owned());
+        }
         let start = Start {
             binary: config.binary.clone(),
-            args: command_line(spec, &host, &fds, ledger.suspended),
+            args,
             log: fresh_log(dir)?,
             owner: ledger.owner,
             groups: self.groups(),
@@ -161,7 +184,7 @@ impl Qemu {
     /// Makes the handle and starts its monitor.
     pub(super) fn watch(&self, entry: &mut Entry, ledger: Ledger, process: Process, qmp: Qmp) -> Vm {
         let id = ledger.spec.id;
-        let state = if ledger.suspended { RunState::Paused } else { RunState::Running };
+        let state = if ledger.suspended || ledger.receiving { RunState::Paused } else { RunState::Running };
         let events = qmp.events();
         let shared = Arc::new(Shared {
             id,

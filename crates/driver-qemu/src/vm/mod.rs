@@ -5,8 +5,10 @@
 
 pub mod diagnostics;
 mod hotplug;
+pub mod migrate;
 pub(crate) mod monitor;
 mod power;
+mod receive;
 pub mod snapshot;
 mod suspend;
 

@@ -94,6 +94,15 @@ impl TestHost {
         config
     }
 
+    /// Another host beside this one, as far as this driver is concerned.
+    pub fn neighbour(&self) -> Qemu {
+        let mut config = self.config();
+        config.dir = self.temp.path().join("neighbour");
+        config.users = config.users.map(|_| 872_000..873_000);
+        config.cgroup_parent = config.cgroup_parent.map(|parent| parent + "-n");
+        Qemu::new(config).unwrap()
+    }
+
     pub fn path(&self) -> &Path {
         self.temp.path()
     }
@@ -145,7 +154,7 @@ impl TestHost {
 impl Drop for TestHost {
     /// Also after a failed test nothing of ours runs on.
     fn drop(&mut self) {
-        let dir = self.temp.path().join("servers");
+        let dir = self.temp.path();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
             let Ok(args) = std::fs::read(entry.path().join("cmdline")) else { continue };
@@ -155,21 +164,26 @@ impl Drop for TestHost {
             }
         }
         let Some(parent) = self.config().cgroup_parent else { return };
-        // the killed processes are gone a moment later
-        for _ in 0..100 {
-            let mut left = false;
-            for controller in ["cpu", "memory", "pids", "unified"] {
-                let root = Path::new("/sys/fs/cgroup").join(controller).join(&parent);
-                for group in std::fs::read_dir(&root).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
-                    let _ = std::fs::remove_dir(group.path());
-                }
-                left |= std::fs::remove_dir(&root).is_err() && root.exists();
+        clear_groups(&parent);
+        clear_groups(&format!("{parent}-n"));
+    }
+}
+
+fn clear_groups(parent: &str) {
+    // the killed processes are gone a moment later
+    for _ in 0..100 {
+        let mut left = false;
+        for controller in ["cpu", "memory", "pids", "unified"] {
+            let root = Path::new("/sys/fs/cgroup").join(controller).join(parent);
+            for group in std::fs::read_dir(&root).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+                let _ = std::fs::remove_dir(group.path());
             }
-            if !left {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+            left |= std::fs::remove_dir(&root).is_err() && root.exists();
         }
+        if !left {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -20,6 +20,19 @@ pub fn settle(tx: &mut Tx, server: &Id<Server>, up_to: Option<u64>, outcome: &Ou
     end(tx, server, outcome, |action| up_to.is_none_or(|newest| action.generation.is_some_and(|generation| generation <= newest)))
 }
 
+/// Ends what is open of one action.
+pub fn settle_one(tx: &mut Tx, id: &Id<ServerAction>, outcome: &Outcome) -> Result<(), Error> {
+    let now = tx.now();
+    if tx.get(id).is_none_or(|action| !action.is_open()) {
+        return Ok(());
+    }
+    tx.update(id, |action: &mut ServerAction| {
+        action.settle(outcome.clone(), now);
+        Ok::<_, Error>(())
+    })
+    .map(drop)
+}
+
 /// Ends open actions that wait for an image rather than for a generation.
 pub fn settle_snapshot(tx: &mut Tx, server: &Id<Server>, outcome: &Outcome) -> Result<(), Error> {
     end(tx, server, outcome, |action| action.generation.is_none())

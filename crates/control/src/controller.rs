@@ -17,7 +17,7 @@ use unkai_store::{Changes, Store, View};
 
 use crate::availability::{failover, fence};
 use crate::placement::Order;
-use crate::{actions, assign, hosts, placement, reports, retire, router, shelve};
+use crate::{actions, assign, hosts, migration, placement, reports, retire, router, shelve};
 
 /// Without any change everything is looked at this often, so that nothing depends on having been woken.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -152,6 +152,11 @@ async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
     if !servers.is_empty() {
         let order = order.clone();
         store.transact(move |tx| placement::place(tx, &order, &servers)).await?;
+    }
+    let moving = migration::due(&view);
+    if !moving.is_empty() {
+        let order = order.clone();
+        store.transact(move |tx| migration::act(tx, &order, &moving)).await?;
     }
     let fenced = failover::waiting(&view);
     if !fenced.is_empty() {

@@ -8,6 +8,7 @@ pub mod assign;
 pub mod availability;
 mod controller;
 pub mod hosts;
+pub mod migration;
 pub mod placement;
 mod reports;
 mod retire;

@@ -9,7 +9,7 @@ use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
 use crate::availability::failover;
-use crate::{actions, hosts, retire};
+use crate::{actions, hosts, migration, retire};
 
 pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
     for report in reports {
@@ -23,6 +23,7 @@ pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
             }
             Up::SnapshotFailed { image, reason } => snapshot_failed(tx, host, image, reason)?,
             Up::Inventory(inventory) => hosts::inventory(tx, host, inventory)?,
+            Up::Migration(report) => migration::reports::take(tx, host, report)?,
             Up::Volume(_) | Up::Pool(_) | Up::Backup(_) | Up::Hello(_) | Up::Renew(_) => {}
         }
     }

@@ -7,7 +7,7 @@ use unkai_model::network::{FloatingIp, Port};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
-use crate::actions;
+use crate::{actions, migration};
 use crate::availability::failover;
 use crate::placement::bind_port;
 
@@ -20,6 +20,8 @@ pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
         return Ok(());
     }
     match server.spec.run {
+        // Its other host may still have it.
+        Run::Deleted if server.status.migration.is_some() => Ok(()),
         Run::Deleted => finish(tx, &server.meta.id),
         Run::Offloaded => leave_host(tx, server),
         _ => Ok(()),
@@ -82,7 +84,8 @@ pub fn unconfirmed(view: &View) -> Vec<Id<Server>> {
     let unplaced = view.by_index::<Server>("unplaced", "yes");
     let fenced = view.by_index::<Host>("fenced", "yes").filter(|host| host.is_fenced());
     let on_fenced = fenced.flat_map(|host| view.by_index::<Server>("host", host.meta.id.as_str()).collect::<Vec<_>>());
-    unplaced.chain(on_fenced).filter(|server| server.spec.run == Run::Deleted).map(|server| server.meta.id.clone()).collect()
+    let deleted = |server: &Server| server.spec.run == Run::Deleted && server.status.migration.is_none();
+    unplaced.chain(on_fenced).filter(|server| deleted(server)).map(|server| server.meta.id.clone()).collect()
 }
 
 /// Deleted servers whose time is over. Looks at every server: not for every change.
@@ -93,7 +96,7 @@ pub fn over(view: &View, now: jiff::Timestamp) -> Vec<Id<Server>> {
 
 pub fn finish_all(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
     for id in servers {
-        let Some(server) = tx.get(id).filter(|server| server.is_live() && server.spec.run == Run::Deleted) else { continue };
+        let Some(server) = tx.get(id).filter(|server| server.is_live() && server.spec.run == Run::Deleted && server.status.migration.is_none()) else { continue };
         let host = server.status.host.as_ref().and_then(|host| tx.get(host));
         if host.is_none_or(|host| host.is_fenced()) {
             finish(tx, id)?;
@@ -113,6 +116,7 @@ pub fn purge(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
             tx.delete(&action.meta.id)?;
         }
         failover::forget(tx, id)?;
+        migration::forget(tx, id)?;
         tx.delete(id)?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use unkai_model::Id;
 use unkai_model::compute::{Host, Run, Server};
 use unkai_model::image::Image;
 
+use crate::migration::MigrationItem;
 use crate::volume::{BackupItem, PoolItem, VolumeItem, VolumeUse};
 
 /// Controller to agent.
@@ -141,6 +142,9 @@ pub struct ServerItem {
     /// It may run only while this host holds a lease: the cloud starts it elsewhere when the host is lost.
     #[serde(default)]
     pub leased: bool,
+    /// It moves between this host and another.
+    #[serde(default)]
+    pub migration: Option<MigrationItem>,
     pub guest: GuestData,
 }
 

@@ -20,6 +20,7 @@ pub mod ca;
 pub mod client;
 pub mod enrolment;
 pub mod item;
+pub mod migration;
 pub mod report;
 pub mod server;
 pub mod tls;

@@ -10,6 +10,7 @@ use unkai_model::compute::{Phase, Server, Timeline, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::Port;
 
+use crate::migration::MigrationReport;
 use crate::volume::{BackupReport, PoolReport, VolumeReport};
 
 /// Agent to controller. The first is `Hello`.
@@ -29,6 +30,7 @@ pub enum Up {
     Volume(VolumeReport),
     Pool(PoolReport),
     Backup(BackupReport),
+    Migration(MigrationReport),
     /// Still here, and asks for the lease to be renewed; numbers grow within a session.
     Renew(u64),
 }

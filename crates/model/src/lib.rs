@@ -62,6 +62,7 @@ macro_rules! for_each_kind {
             $crate::compute::Host,
             $crate::compute::HostToken,
             $crate::compute::KeyPair,
+            $crate::compute::Migration,
             $crate::compute::Server,
             $crate::compute::ServerAction,
             $crate::compute::ServerGroup,

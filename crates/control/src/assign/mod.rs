@@ -12,12 +12,15 @@ use unkai_model::image::Image;
 use unkai_model::network::{Network, Port, Router, SecurityGroup};
 use unkai_store::{Change, Changes, View};
 
+use crate::migration;
+
 /// Kinds whose changes can alter what a host is assigned.
 const CONCERNING: &[&str] = &[
     "aggregate",
     "floating_ip",
     "host",
     "image",
+    "migration",
     "network",
     "port",
     "router",
@@ -38,8 +41,9 @@ pub fn concerns(changes: &Changes) -> bool {
 pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     let servers: Vec<_> = view.by_index::<Server>("host", host.as_str()).collect();
     let routers: Vec<_> = view.by_index::<Router>("host", host.as_str()).collect();
+    let arriving = migration::items::arriving(view, host);
     let mut needs = Needs::default();
-    let ports = servers.iter().filter(|server| server.spec.run != Run::Deleted).flat_map(|server| server.spec.ports.iter());
+    let ports = servers.iter().chain(arriving.iter().map(|(server, _)| server)).filter(|server| server.spec.run != Run::Deleted).flat_map(|server| server.spec.ports.iter());
     for port in ports.filter_map(|port| view.get(port)) {
         needs.port(view, &port);
     }
@@ -51,7 +55,8 @@ pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     items.extend(needs.groups.iter().filter_map(|id| Some(Item::Group(network::group(view, &*view.get(id)?)))));
     items.extend(needs.ports.values().filter_map(|port| network::port(view, port)).map(Item::Port));
     items.extend(routers.iter().filter_map(|router| network::router(view, router)).map(Item::Router));
-    items.extend(servers.iter().map(|server| Item::Server(server::server(view, server))));
+    items.extend(servers.iter().map(|server| Item::Server(server::server(view, server, migration::items::leaving(view, server)))));
+    items.extend(arriving.into_iter().map(|(server, moves)| Item::Server(server::server(view, &server, Some(moves)))));
     items.extend(view.by_index::<Image>("snapshot_of", host.as_str()).filter_map(|image| snapshot(&image)).map(Item::Snapshot));
     items.extend(images(view, host).into_values().map(Item::Image));
     items

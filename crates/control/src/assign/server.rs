@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use unkai_link::item::{GuestData, ImageRef, RescueItem, ServerItem};
+use unkai_link::migration::MigrationItem;
 use unkai_model::Id;
 use unkai_model::compute::Server;
 use unkai_model::image::Image;
@@ -11,7 +12,7 @@ use unkai_store::View;
 
 use crate::placement::zone_of;
 
-pub fn server(view: &View, server: &Server) -> ServerItem {
+pub fn server(view: &View, server: &Server, migration: Option<MigrationItem>) -> ServerItem {
     let (spec, launch) = (&server.spec, &server.spec.launch);
     let boot = launch.shelved_image.as_ref().or(launch.image.as_ref());
     let image = boot.and_then(|id| view.get(id));
@@ -41,6 +42,7 @@ pub fn server(view: &View, server: &Server) -> ServerItem {
             admin_password: rescue.admin_password.clone(),
         }),
         leased: server.is_leased(),
+        migration,
         guest: guest(view, server),
     }
 }

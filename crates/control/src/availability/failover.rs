@@ -13,7 +13,12 @@ use crate::placement::{self, Order};
 /// Fenced hosts that still have servers which could run elsewhere.
 pub fn waiting(view: &View) -> Vec<HostId> {
     let fenced = view.by_index::<Host>("fenced", "yes").filter(|host| host.is_fenced());
-    fenced.filter(|host| !stranded(view, &host.meta.id).is_empty()).map(|host| host.meta.id.clone()).collect()
+    fenced.filter(|host| stranded(view, &host.meta.id).iter().any(|server| is_free(server))).map(|host| host.meta.id.clone()).collect()
+}
+
+/// What is on its way to another host may have arrived there: that is known first.
+fn is_free(server: &Server) -> bool {
+    server.status.migration.is_none()
 }
 
 /// The servers to start elsewhere, the most important first.
@@ -31,7 +36,7 @@ pub fn act(tx: &mut Tx, order: &Order, hosts: &[HostId]) -> Result<(), Error> {
     for from in hosts {
         let Some(fence) = tx.get(from).and_then(|host| host.fence.clone()) else { continue };
         let Some((fenced, _)) = fence.done else { continue };
-        for server in stranded(&tx.view(), from) {
+        for server in stranded(&tx.view(), from).into_iter().filter(|server| is_free(server)) {
             let view = tx.view();
             let receipt = Receipt { server: &server, from, fence: &fence, fenced };
             match placement::find_elsewhere(&view, &ranking, &server) {

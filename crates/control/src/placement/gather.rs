@@ -90,7 +90,11 @@ fn closed(host: &Host) -> Option<String> {
 fn group_hosts(view: &View, server: &Server) -> Vec<Id<Host>> {
     let Some(group) = &server.spec.wish.group else { return Vec::new() };
     let others = view.by_index::<Server>("group", group).filter(|other| other.meta.id != server.meta.id);
-    others.filter_map(|other| other.status.host.clone()).collect()
+    let hosts = |other: std::sync::Arc<Server>| {
+        let arrives = other.status.migration.as_ref().and_then(|id| view.get(id)?.destination.clone());
+        other.status.host.clone().into_iter().chain(arrives)
+    };
+    others.flat_map(hosts).collect()
 }
 
 /// What this server wants.

@@ -7,6 +7,7 @@ mod flavor;
 mod host;
 mod host_token;
 mod keypair;
+mod migration;
 mod server;
 mod server_action;
 mod server_group;
@@ -18,6 +19,7 @@ pub use flavor::Flavor;
 pub use host::{Admission, Capacity, Fence, FencedBy, Host, HostStatus, Reachability, Unmanaged};
 pub use host_token::HostToken;
 pub use keypair::{KeyPair, KeyType};
+pub use migration::{Charge, DestinationWish, Endpoint, Method, Migration, MigrationKind, MigrationProgress, MigrationState};
 pub use server::{
     Asked, Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Reset, Resize, ResizeState,
     Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Host;
+use super::{Host, Migration};
 use crate::image::Image;
 use crate::network::Port;
 use crate::{Derived, Id, Kind, Meta};
@@ -343,6 +343,8 @@ pub struct ServerStatus {
     pub host: Option<Id<Host>>,
     /// The generation in which it was given to `host`.
     pub assigned: u64,
+    /// It is on its way to another host.
+    pub migration: Option<Id<Migration>>,
     pub fault: Option<Fault>,
     pub observed: Observed,
     pub timeline: Timeline,

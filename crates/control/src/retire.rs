@@ -7,9 +7,9 @@ use unkai_model::network::{FloatingIp, Port};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
-use crate::{actions, migration};
 use crate::availability::failover;
 use crate::placement::bind_port;
+use crate::{actions, migration};
 
 /// How long a deleted server can still be listed by administrators.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -96,7 +96,11 @@ pub fn over(view: &View, now: jiff::Timestamp) -> Vec<Id<Server>> {
 
 pub fn finish_all(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
     for id in servers {
-        let Some(server) = tx.get(id).filter(|server| server.is_live() && server.spec.run == Run::Deleted && server.status.migration.is_none()) else { continue };
+        let Some(server) =
+            tx.get(id).filter(|server| server.is_live() && server.spec.run == Run::Deleted && server.status.migration.is_none())
+        else {
+            continue;
+        };
         let host = server.status.host.as_ref().and_then(|host| tx.get(host));
         if host.is_none_or(|host| host.is_fenced()) {
             finish(tx, id)?;

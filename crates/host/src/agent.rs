@@ -233,6 +233,7 @@ impl Agent {
     /// Runs until the future is dropped. What runs on the machine goes on.
     pub async fn run(self, dial: Dial) {
         let workers = Workers::new(Arc::new(self.clone()));
+        self.servers.begin_work(dial.membership.clone(), workers.clone());
         for found in self.servers.qemu.discover().await {
             if let FoundState::Broken { problem } = &found.state {
                 tracing::warn!(server = %found.id, problem, "a server is not as it was left");

@@ -98,7 +98,7 @@ impl Desired {
     /// The servers that may run here only while this host holds a lease.
     pub fn leased(&self) -> BTreeSet<Uuid> {
         let leased = |item: &Arc<Item>| match &**item {
-            Item::Server(server) if server.leased => Uuid::parse_str(server.id.as_str()).ok(),
+            Item::Server(server) if server.leased || crate::server::arrives(server) => Uuid::parse_str(server.id.as_str()).ok(),
             _ => None,
         };
         self.read().values().filter_map(leased).collect()

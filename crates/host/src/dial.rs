@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use unkai_link::ca::Identity;
 use unkai_link::client::Link;
 use unkai_link::tls;
 use unkai_model::Error;
@@ -16,6 +18,10 @@ const CONNECT: Duration = Duration::from_secs(3);
 pub trait Membership: Send + Sync + 'static {
     /// The TLS settings of the next connection, with the agent's certificate of the moment.
     fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error>;
+    /// The cloud's CA and what proves this host, for other hosts to see.
+    fn identity(&self) -> Result<(CertificateDer<'static>, Identity), Error> {
+        Err(Error::unavailable("this host has no certificate to show to other hosts"))
+    }
     /// The cloud's controllers are these now.
     fn learn(&self, _controllers: &[String]) -> Result<(), Error> {
         Ok(())

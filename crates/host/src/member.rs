@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use unkai_link::ca::Identity;
 use unkai_link::client::Link;
 use unkai_link::enrolment::{self, Admitted, Enrol, Renew, Token};
 use unkai_link::item::HostId;
@@ -127,8 +129,13 @@ impl Member {
 
 impl Membership for Member {
     fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
+        let (authority, own) = self.identity()?;
+        tls::agent(&authority, own)
+    }
+
+    fn identity(&self) -> Result<(CertificateDer<'static>, Identity), Error> {
         let papers = self.lock().clone();
-        tls::agent(&enrolment::certificate(&papers.authority)?, enrolment::identity(&papers.certificate, &papers.key)?)
+        Ok((enrolment::certificate(&papers.authority)?, enrolment::identity(&papers.certificate, &papers.key)?))
     }
 
     fn learn(&self, controllers: &[String]) -> Result<(), Error> {

@@ -21,6 +21,7 @@ pub mod client;
 pub mod enrolment;
 pub mod item;
 pub mod migration;
+pub mod peers;
 pub mod report;
 pub mod server;
 pub mod tls;

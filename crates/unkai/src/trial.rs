@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net};
+use rustls::pki_types::CertificateDer;
 use unkai_host::{Agent, AgentConfig, Dial, External, Membership};
-use unkai_link::ca::Authority;
+use unkai_link::ca::{Authority, Identity};
 use unkai_link::item::HostId;
 use unkai_link::tls;
 use unkai_model::identity::Project;
@@ -121,7 +122,12 @@ struct Own {
 
 impl Membership for Own {
     fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
-        tls::agent(self.controller.certificate(), self.controller.issue_host(self.host.as_str(), 0)?)
+        let (authority, own) = self.identity()?;
+        tls::agent(&authority, own)
+    }
+
+    fn identity(&self) -> Result<(CertificateDer<'static>, Identity), Error> {
+        Ok((self.controller.certificate().clone(), self.controller.issue_host(self.host.as_str(), 0)?))
     }
 }
 

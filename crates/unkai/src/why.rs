@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use unkai_control::availability::survive::{Lost, Redundancy};
 use unkai_control::{availability, placement};
-use unkai_model::compute::{Failover, Host, Server, ServerAction, Unmanaged};
+use unkai_model::compute::{Failover, Host, Method, Migration, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
@@ -173,10 +173,41 @@ fn explain_server(view: &View, server: &Server) -> String {
         };
         let _ = writeln!(out, "  asked     {} at {} by {}: {result}", action.meta.name, action.started, action.user);
     }
+    let mut migrations: Vec<_> = view.by_index::<Migration>("server", meta.id.as_str()).collect();
+    migrations.sort_by_key(|migration| migration.number);
+    for migration in migrations {
+        let _ = writeln!(out, "  migration {}", explain_migration(view, &migration));
+    }
     let mut receipts: Vec<_> = view.by_index::<Failover>("server", meta.id.as_str()).collect();
     receipts.sort_by_key(|receipt| receipt.detected);
     for receipt in receipts {
         let _ = writeln!(out, "  failover  {}", explain_failover(view, &receipt));
+    }
+    out
+}
+
+/// From where to where, how, how far, and why not.
+fn explain_migration(view: &View, migration: &Migration) -> String {
+    let name = |host: &Id<Host>| view.get(host).map_or_else(|| host.to_string(), |host| host.meta.name.clone());
+    let to = migration.destination.as_ref().map_or_else(|| "no host yet".to_owned(), name);
+    let (progress, source) = (&migration.progress, name(&migration.source));
+    let mut out = format!("{:?} from {source} to {to}: {:?}", migration.kind, migration.state);
+    if migration.method == Method::StopAndCopy {
+        out.push_str(", standing still: QEMU before 8.2.2 would damage the memory of an emulated guest that runs meanwhile");
+    }
+    if progress.memory_total > 0 {
+        let mib = |bytes: u64| bytes >> 20;
+        let (sent, left, disk) = (mib(progress.memory_sent), mib(progress.memory_left), mib(progress.disk_sent));
+        let _ = write!(out, ", memory {sent} MiB sent and {left} left in {} rounds, disks {disk} MiB", progress.rounds);
+    }
+    if let Some(downtime) = progress.downtime_millis {
+        let _ = write!(out, ", stood still for {downtime} ms");
+    }
+    if let Some(ended) = migration.ended {
+        let _ = write!(out, ", took {} ms", ended.duration_since(migration.meta.created).as_millis());
+    }
+    for reason in [&migration.abort, &migration.failure].into_iter().flatten().take(1) {
+        let _ = write!(out, "; {reason}");
     }
     out
 }

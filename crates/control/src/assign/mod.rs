@@ -43,7 +43,11 @@ pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     let routers: Vec<_> = view.by_index::<Router>("host", host.as_str()).collect();
     let arriving = migration::items::arriving(view, host);
     let mut needs = Needs::default();
-    let ports = servers.iter().chain(arriving.iter().map(|(server, _)| server)).filter(|server| server.spec.run != Run::Deleted).flat_map(|server| server.spec.ports.iter());
+    let ports = servers
+        .iter()
+        .chain(arriving.iter().map(|(server, _)| server))
+        .filter(|server| server.spec.run != Run::Deleted)
+        .flat_map(|server| server.spec.ports.iter());
     for port in ports.filter_map(|port| view.get(port)) {
         needs.port(view, &port);
     }

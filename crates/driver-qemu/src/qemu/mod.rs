@@ -149,6 +149,39 @@ impl Qemu {
         .await
     }
 
+    /// The same for a guest that comes from another host: its configuration drive is the one that it has.
+    pub async fn define_arriving(&self, spec: LaunchSpec, generation: u64, config_drive: Option<Vec<u8>>) -> Result<LaunchSpec> {
+        let id = spec.id;
+        let entry = self.entry(id);
+        let _entry = entry.lock().await;
+        let this = self.clone();
+        blocking(move || {
+            let dir = this.dir(id);
+            if dir.exists() {
+                return Err(Error::Invalid(format!("server {id} has something on this host already")));
+            }
+            if let Some(bytes) = config_drive {
+                let owner = this.take_user(id)?;
+                dir.create(owner)?;
+                write_durably(&dir.config_drive(), &bytes)?;
+                lend(&dir.config_drive(), owner)?;
+            }
+            this.write_definition(&dir, spec, generation, None, None)
+        })
+        .await
+    }
+
+    /// The bytes of a server's configuration drive, if it has one.
+    pub async fn config_drive(&self, id: Uuid) -> Result<Option<Vec<u8>>> {
+        let path = self.dir(id).config_drive();
+        blocking(move || match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read configuration drive", &path)(e)),
+        })
+        .await
+    }
+
     fn write_definition(
         &self,
         dir: &ServerDir,

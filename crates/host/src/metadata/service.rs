@@ -166,6 +166,7 @@ mod tests {
             rescue: None,
             volumes: Vec::new(),
             leased: false,
+            migration: None,
             guest: data,
         };
         let port: net::PortSpec = serde_json::from_value(serde_json::json!({

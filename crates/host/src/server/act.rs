@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,22 +10,25 @@ use tokio::sync::mpsc;
 use unkai_driver_network::Driver;
 use unkai_driver_qemu::{Nic, NicModel, Qemu, RunState, Source, Tap, Vm};
 use unkai_link::client::Link;
-use unkai_link::item::{ServerItem, net};
+use unkai_link::item::{ItemKey, ItemKind, ServerItem, net};
+use unkai_link::migration::{MigrationReport, Stage};
 use unkai_link::report::{PortReport, ServerReport, Up};
 use unkai_model::compute::{Phase, Run, Timeline};
 use unkai_model::{Error, Id};
 use uuid::Uuid;
 
 use super::define::{self, Bases};
+use super::moving::{Arriving, plan as moves};
 use super::plan::{self, Done, Local, Power, Shape, Step, next};
 use super::report;
 use crate::desired::Desired;
+use crate::dial::Membership;
 use crate::full;
 use crate::images::Images;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::network::{before_port, failed};
-use crate::worker::Progress;
+use crate::worker::{Progress, Workers};
 
 /// How long a guest has to power off when asked.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
@@ -63,11 +66,36 @@ struct Shared {
     synced: AtomicBool,
     /// How often each server was started again lately, and when last.
     restarts: Mutex<HashMap<String, (u32, Instant)>>,
+    /// Guests that this process waits for.
+    arrivals: Mutex<HashMap<String, Arriving>>,
+    moves_said: Mutex<HashMap<String, MigrationReport>>,
+    membership: OnceLock<Arc<dyn Membership>>,
+    workers: OnceLock<Workers>,
 }
 
 impl Servers {
     pub fn new(qemu: Qemu, network: Driver, images: Images, desired: Desired, lease: Lease, ledger: Ledger) -> Self {
         Servers { qemu, network, images, desired, lease, ledger, shared: Arc::default() }
+    }
+
+    /// Before anything is done: who this host is to others, and whom to wake when something happens to a server.
+    pub fn begin_work(&self, membership: Arc<dyn Membership>, workers: Workers) {
+        let _ = self.shared.membership.set(membership);
+        let _ = self.shared.workers.set(workers);
+    }
+
+    pub(super) fn membership(&self) -> Result<Arc<dyn Membership>, Error> {
+        self.shared.membership.get().cloned().ok_or_else(|| Error::unavailable("the agent is starting"))
+    }
+
+    pub(super) fn wake(&self, id: &str) {
+        if let Some(workers) = self.shared.workers.get() {
+            workers.wake(&ItemKey { kind: ItemKind::Server, id: id.to_owned() });
+        }
+    }
+
+    pub(super) fn lock_arrivals(&self) -> MutexGuard<'_, HashMap<String, Arriving>> {
+        self.shared.arrivals.lock().unwrap_or_else(|p| p.into_inner())
     }
 
     /// A session began or ended. A new one is told everything anew.
@@ -77,6 +105,7 @@ impl Servers {
         *self.shared.link.write().unwrap_or_else(|p| p.into_inner()) = link;
         *self.shared.up.write().unwrap_or_else(|p| p.into_inner()) = up;
         self.shared.said.lock().unwrap_or_else(|p| p.into_inner()).clear();
+        self.shared.moves_said.lock().unwrap_or_else(|p| p.into_inner()).clear();
         self.shared.ports_said.lock().unwrap_or_else(|p| p.into_inner()).clear();
     }
 
@@ -124,6 +153,7 @@ impl Servers {
                 Ok(Progress::Settled)
             }
             Err(error @ Error::Unavailable(_)) => Err(error),
+            Err(error) if plan::arrives(&item) => self.cannot_come(&item, error).await,
             Err(error) if self.tried(id, item.generation, false) < TRIES => Err(error),
             Err(error) => {
                 let text = chain(&error);
@@ -133,6 +163,14 @@ impl Servers {
                 if full::is_full(&error) { Err(error) } else { Ok(Progress::Settled) }
             }
         }
+    }
+
+    /// What comes here is wanted elsewhere too: there it goes on.
+    async fn cannot_come(&self, item: &ServerItem, error: Error) -> Result<Progress, Error> {
+        if let Some(moving) = &item.migration {
+            self.give_up(define::uuid(item)?, item.id.as_str(), &moving.id, &chain(&error)).await?;
+        }
+        Err(error)
     }
 
     /// Nobody wants it any more, and nobody waits for a report.
@@ -167,7 +205,8 @@ impl Servers {
         if matches!(item.run, Run::Deleted | Run::Offloaded) {
             return Ok(());
         }
-        if !item.leased {
+        // One that comes here is guarded until the store says that it is here: this host may be lost with it before.
+        if !item.leased && !plan::arrives(item) {
             return if self.lease.names(uuid) { self.lease.release(uuid) } else { Ok(()) };
         }
         if self.lease.covers(uuid) {
@@ -181,11 +220,20 @@ impl Servers {
     }
 
     async fn settled(&self, item: &ServerItem, local: &Local) -> Result<(), Error> {
-        if local.done.generation != item.generation && local.traces {
+        let elsewhere = moves::is_elsewhere(item, local.done.moving.as_ref());
+        if local.done.generation != item.generation && local.traces && !elsewhere {
             self.note(item.id.as_str(), |done| done.generation = item.generation)?;
             if local.defined {
                 let _ = self.qemu.set_generation(define::uuid(item)?, item.generation).await;
             }
+        }
+        let id = item.id.as_str();
+        let endpoint = self.lock_arrivals().get(id).filter(|arriving| arriving.is_attended()).map(|arriving| arriving.endpoint.clone());
+        if let (Some(stage), Some(moving)) = (moves::stage(item, local.done.moving.as_ref(), endpoint), &item.migration) {
+            self.say_stage(id, &moving.id, stage).await;
+        }
+        if elsewhere {
+            return Ok(());
         }
         for (port, _) in &local.done.ports {
             self.say_port(port, matches!(local.power, Power::Running | Power::Paused)).await;
@@ -222,6 +270,17 @@ impl Servers {
         };
         let exit =
             ledger.as_ref().filter(|_| power == Power::Off).and_then(|ledger| report::stop_reason(&ledger.last_exit.as_ref()?.reason));
+        let receiving = ledger.as_ref().is_some_and(|ledger| ledger.receiving);
+        let attended = self.lock_arrivals().get(id).is_some_and(Arriving::is_attended);
+        let here = moves::Here {
+            attended,
+            whole: match &vm {
+                Some(vm) if receiving => vm.has_received().await.unwrap_or(false),
+                _ => false,
+            },
+            machine: vm.is_some(),
+            traces: done.is_some() || ledger.is_some(),
+        };
         let spec = vm.as_ref().map(Vm::spec).or_else(|| ledger.as_ref().map(|ledger| ledger.spec.clone()));
         Ok(Local {
             traces: done.is_some() || ledger.is_some(),
@@ -231,6 +290,7 @@ impl Servers {
             nics: spec.map(|spec| spec.nics.into_iter().map(|nic| nic.port).collect()).unwrap_or_default(),
             exit,
             lease: self.shared.synced.load(Relaxed) && self.lease.holds(),
+            here,
             done: done.unwrap_or_default(),
         })
     }
@@ -266,6 +326,21 @@ impl Servers {
             }
             Step::Plug(port) => self.plug(uuid, item, port).await,
             Step::Unplug(port) => self.unplug(uuid, id, port).await,
+            Step::Move(step) => self.move_on(uuid, item, step).await,
+        }
+    }
+
+    async fn move_on(&self, uuid: Uuid, item: &ServerItem, step: &moves::Step) -> Result<(), Error> {
+        let id = item.id.as_str();
+        let noted = || Ok::<_, Error>(self.moved(id)?.map(|note| note.migration));
+        let migration = item.migration.as_ref().map(|moving| moving.id.clone());
+        match step {
+            moves::Step::Clear => self.remove(uuid, id).await,
+            moves::Step::Listen => self.listen_for(uuid, item).await,
+            moves::Step::Begin => self.begin(uuid, id, &noted()?.unwrap_or_default()).await,
+            moves::Step::GiveUp(reason) => self.give_up(uuid, id, &migration.unwrap_or_default(), reason).await,
+            moves::Step::Leave => self.leave(uuid, item).await,
+            moves::Step::TakeBack(stays) => self.take_back(uuid, item, stays.as_deref()).await,
         }
     }
 
@@ -282,7 +357,7 @@ impl Servers {
         Ok(())
     }
 
-    async fn vm(&self, uuid: Uuid) -> Result<Vm, Error> {
+    pub(super) async fn vm(&self, uuid: Uuid) -> Result<Vm, Error> {
         self.qemu.vm(uuid).await.ok_or_else(|| Error::conflict(format!("server {uuid} does not run any more")))
     }
 
@@ -327,7 +402,7 @@ impl Servers {
         self.note(id, |done| done.shape = Some(Shape::of(item)))
     }
 
-    async fn bases(&self, item: &ServerItem, fresh: bool) -> Result<Bases, Error> {
+    pub(super) async fn bases(&self, item: &ServerItem, fresh: bool) -> Result<Bases, Error> {
         let mut bases = Bases { root: None, rescue: None, kernel: None, ramdisk: None };
         if let (Some(image), true) = (&item.image, fresh) {
             bases.root = Some(self.images.base(&self.link()?, image).await?);
@@ -344,7 +419,7 @@ impl Servers {
         Ok(bases)
     }
 
-    fn ports(&self, item: &ServerItem) -> Result<Vec<net::PortSpec>, Error> {
+    pub(super) fn ports(&self, item: &ServerItem) -> Result<Vec<net::PortSpec>, Error> {
         let known = |id: &String| self.desired.port(id).ok_or_else(|| Error::unavailable(format!("port {id} is not known yet")));
         item.ports.iter().map(known).collect()
     }
@@ -368,7 +443,7 @@ impl Servers {
         })
     }
 
-    async fn open_port(&self, server: &str, port: &net::PortSpec) -> Result<std::os::fd::OwnedFd, Error> {
+    pub(super) async fn open_port(&self, server: &str, port: &net::PortSpec) -> Result<std::os::fd::OwnedFd, Error> {
         before_port(&self.network, &self.desired, port).await?;
         self.note(server, |done| {
             let entry = (port.id.clone(), port.network_id.clone());
@@ -401,19 +476,42 @@ impl Servers {
 
     /// Everything of the server goes: process, disks, devices, and last the note that there was one.
     async fn remove(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
-        self.qemu.remove(uuid).await.map_err(|e| Error::caused(format!("removing server {id}"), e))?;
-        let done = self.ledger.read::<Entry>(id)?.map(|entry| entry.done).unwrap_or_default();
-        for (port, network) in &done.ports {
-            self.network.remove_port(network, port).await.map_err(failed(format!("removing port {port}")))?;
-        }
-        self.lease.release(uuid)?;
+        self.forget_arrival(id).await;
+        self.clear(uuid, id).await?;
         self.ledger.remove(id)?;
         self.shared.restarts.lock().unwrap_or_else(|p| p.into_inner()).remove(id);
         self.shared.timelines.lock().unwrap_or_else(|p| p.into_inner()).remove(id);
         Ok(())
     }
 
-    fn note(&self, id: &str, change: impl FnOnce(&mut Done)) -> Result<(), Error> {
+    /// Everything but the note goes.
+    pub(super) async fn clear(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
+        self.qemu.remove(uuid).await.map_err(|e| Error::caused(format!("removing server {id}"), e))?;
+        let done = self.ledger.read::<Entry>(id)?.map(|entry| entry.done).unwrap_or_default();
+        for (port, network) in &done.ports {
+            self.network.remove_port(network, port).await.map_err(failed(format!("removing port {port}")))?;
+        }
+        self.lease.release(uuid)
+    }
+
+    /// What is written down of the last move.
+    pub(super) fn moved(&self, id: &str) -> Result<Option<moves::Note>, Error> {
+        Ok(self.ledger.read::<Entry>(id)?.and_then(|entry| entry.done.moving))
+    }
+
+    pub(super) fn note_move(&self, id: &str, migration: &str, part: moves::Part) -> Result<(), Error> {
+        self.note(id, |done| done.moving = Some(moves::Note { migration: migration.to_owned(), part }))
+    }
+
+    pub(super) async fn say_stage(&self, id: &str, migration: &str, stage: Stage) {
+        let report = MigrationReport { migration: migration.to_owned(), stage };
+        let before = self.shared.moves_said.lock().unwrap_or_else(|p| p.into_inner()).insert(id.to_owned(), report.clone());
+        if before.as_ref() != Some(&report) {
+            self.say(Up::Migration(report)).await;
+        }
+    }
+
+    pub(super) fn note(&self, id: &str, change: impl FnOnce(&mut Done)) -> Result<(), Error> {
         let mut entry = self.ledger.read::<Entry>(id)?.unwrap_or_else(|| Entry { id: id.to_owned(), done: Done::default() });
         change(&mut entry.done);
         self.ledger.write(id, &entry)
@@ -491,7 +589,7 @@ fn says(step: &Step) -> Option<&'static str> {
     }
 }
 
-fn chain(error: &Error) -> String {
+pub(super) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

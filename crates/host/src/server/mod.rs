@@ -5,7 +5,9 @@
 
 mod act;
 mod define;
+mod moving;
 mod plan;
 mod report;
 
 pub use act::Servers;
+pub use plan::arrives;

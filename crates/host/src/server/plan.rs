@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use unkai_link::item::ServerItem;
+use unkai_link::migration::{MigrationItem, Role};
 use unkai_model::compute::{Run, StopReason};
+
+use super::moving::plan::{self as moving, Here, Note, Say};
 
 /// What the agent did last for this server; kept in its ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ pub struct Done {
     /// Ports that have devices here: port and network.
     pub ports: Vec<(String, String)>,
     pub launched: bool,
+    /// The last move that this host took part in.
+    pub moving: Option<Note>,
 }
 
 /// What cannot change while it runs.
@@ -65,6 +70,8 @@ pub struct Local {
     pub exit: Option<StopReason>,
     /// What needs a lease may be started now.
     pub lease: bool,
+    /// Of a guest that comes from another host.
+    pub here: Here,
     pub done: Done,
 }
 
@@ -86,17 +93,29 @@ pub enum Step {
     SoftReboot,
     Plug(String),
     Unplug(String),
+    /// A part of a move between hosts.
+    Move(moving::Step),
 }
 
 /// What to do next; none when all is as wanted.
 pub fn next(item: &ServerItem, local: &Local) -> Option<Step> {
-    if matches!(item.run, Run::Deleted | Run::Offloaded) {
+    if matches!(item.run, Run::Deleted | Run::Offloaded) && !arrives(item) {
         return local.traces.then_some(Step::Remove);
+    }
+    match moving::next(item, local.done.moving.as_ref(), local.here) {
+        Say::Do(step) => return Some(Step::Move(step)),
+        Say::Wait => return None,
+        Say::Nothing => {}
     }
     if !local.defined {
         return Some(Step::Define);
     }
     rebuild(item, local).or_else(|| reshape(item, local)).or_else(|| power(item, local)).or_else(|| nics(item, local))
+}
+
+/// It is another host's as yet.
+pub fn arrives(item: &ServerItem) -> bool {
+    matches!(item.migration, Some(MigrationItem { role: Role::Arrive { .. }, .. }))
 }
 
 fn rebuild(item: &ServerItem, local: &Local) -> Option<Step> {
@@ -175,11 +194,11 @@ fn nics(item: &ServerItem, local: &Local) -> Option<Step> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use unkai_link::item::GuestData;
 
-    fn item(run: Run) -> ServerItem {
+    pub(in crate::server) fn item(run: Run) -> ServerItem {
         ServerItem {
             id: "s".into(),
             generation: 2,
@@ -201,13 +220,14 @@ mod tests {
             rescue: None,
             volumes: Vec::new(),
             leased: false,
+            migration: None,
             guest: GuestData::default(),
         }
     }
 
     fn local(power: Power) -> Local {
         let done = Done { generation: 1, shape: Some(Shape::of(&item(Run::Running))), ..Done::default() };
-        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, lease: false, done }
+        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, lease: false, here: Here::default(), done }
     }
 
     #[test]

@@ -14,7 +14,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Host, Server};
+use super::{BootDisk, Host, Server};
 use crate::{Derived, Id, Kind, Meta};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,6 +194,15 @@ impl Migration {
     /// Asks for its end without success. The first reason stands.
     pub fn abort(&mut self, reason: impl Into<String>) {
         self.abort.get_or_insert_with(|| reason.into());
+    }
+}
+
+impl Server {
+    /// It has disks that are files of its host, to be copied when it leaves.
+    pub fn has_local_disks(&self) -> bool {
+        let (launch, flavor) = (&self.spec.launch, &self.spec.launch.flavor);
+        let root = launch.boot == BootDisk::Local && (launch.image.is_some() || flavor.disk_gib > 0);
+        root || flavor.ephemeral_gib + flavor.swap_mib > 0
     }
 }
 

@@ -37,6 +37,7 @@ impl State {
         let resizing = task.starts_with("resize_") && task != "resize_reverting";
         match self.vm {
             VmState::Active if rebuilding => "REBUILD",
+            VmState::Active if task == "migrating" => "MIGRATING",
             VmState::Active if resizing => "RESIZE",
             VmState::Active if task == "rebooting" => "REBOOT",
             VmState::Active if task == "rebooting_hard" => "HARD_REBOOT",
@@ -112,6 +113,9 @@ fn vm_and_task(server: &Server, snapshot: Option<Snapshot>) -> (VmState, Option<
     }
     if server.status.host.is_none() {
         return without_host(server, asked);
+    }
+    if server.status.migration.is_some() {
+        return (settled(server), Some("migrating"));
     }
     if let Some(asked) = asked.filter(|asked| is_pending(server, asked)) {
         return (asked.was, Some(task(asked.verb, &server.status.observed.phase)));

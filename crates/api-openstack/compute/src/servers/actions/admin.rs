@@ -32,10 +32,6 @@ static INJECT: Rule = Rule {
 };
 static PASSWORD: Rule = Rule::verb("changePassword", "os_compute_api:os-admin-password", &[VmState::Active], "compute_set_admin_password");
 static MIGRATE: Rule = Rule { admin: true, ..Rule::verb("migrate", "os_compute_api:os-migrate-server:migrate", MOVABLE, "") };
-static LIVE_MIGRATE: Rule = Rule {
-    admin: true,
-    ..Rule::verb("live-migration", "os_compute_api:os-migrate-server:migrate_live", &[VmState::Active, VmState::Paused], "")
-};
 static EVACUATE: Rule = Rule {
     admin: true,
     tasks: Tasks::Any,
@@ -99,7 +95,7 @@ pub async fn crash_dump(request: Action) -> Result<Response, Fault> {
 }
 
 /// A host of this name must be there before anything else is looked at.
-fn known_host(view: &View, name: Option<&str>, missing: fn(String) -> Fault) -> Result<(), Fault> {
+pub(super) fn known_host(view: &View, name: Option<&str>, missing: fn(String) -> Fault) -> Result<(), Fault> {
     match name {
         Some(name) if view.holder::<Host>("host-name", name).is_none() => Err(missing(format!("Compute host {name} could not be found."))),
         _ => Ok(()),
@@ -117,23 +113,6 @@ pub async fn migrate(request: Action) -> Result<Response, Fault> {
     perform(&request.cx, &request.id, &MIGRATE, move |tx, _, _| {
         known_host(&tx.view(), host.as_deref(), Fault::bad_request)?;
         Err(Fault::bad_request("No valid host was found. No valid host found for cold migrate"))
-    })
-    .await
-    .map(|()| accepted())
-}
-
-pub async fn live_migrate(request: Action) -> Result<Response, Fault> {
-    request.check(&schemas::LIVE_MIGRATE)?;
-    let host = text(&request.body["os-migrateLive"], "host");
-    perform(&request.cx, &request.id, &LIVE_MIGRATE, move |tx, server, _| {
-        known_host(&tx.view(), host.as_deref(), Fault::bad_request)?;
-        let here = server.status.host.as_ref().and_then(|host| tx.get(host)).map(|host| host.meta.name.clone());
-        match &host {
-            Some(name) if here.as_ref() == Some(name) => {
-                Err(Fault::bad_request(format!("Unable to migrate instance ({}) to current host ({name}).", server.meta.id)))
-            }
-            _ => Err(Fault::bad_request("No valid host was found. There are not enough hosts available.")),
-        }
     })
     .await
     .map(|()| accepted())

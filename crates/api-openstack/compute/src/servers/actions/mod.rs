@@ -5,6 +5,7 @@ mod floating;
 mod groups;
 mod image;
 mod locks;
+mod migrate;
 mod power;
 mod rebuild;
 mod rescue;
@@ -59,7 +60,7 @@ pub async fn action(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Respon
         "restore" => admin::restore(request).await,
         "os-resetState" => admin::reset_state(request).await,
         "migrate" => admin::migrate(request).await,
-        "os-migrateLive" => admin::live_migrate(request).await,
+        "os-migrateLive" => migrate::live_migrate(request).await,
         "evacuate" => admin::evacuate(request).await,
         "trigger_crash_dump" => admin::crash_dump(request).await,
         "addFixedIp" => groups::add_fixed_ip(request).await,

@@ -1,0 +1,96 @@
+//! Moving a server to another host while it runs.
+
+use axum::response::Response;
+use serde_json::Value;
+use unkai_model::Meta;
+use unkai_model::compute::{Host, Migration, MigrationKind, Server, VmState};
+use unkai_store::{Tx, View};
+
+use super::super::create::text;
+use super::super::cx::Cx;
+use super::super::perform::{Rule, perform};
+use super::super::schemas;
+use super::admin::known_host;
+use super::{Action, accepted};
+use crate::{Fault, Microversion};
+
+static LIVE_MIGRATE: Rule = Rule {
+    admin: true,
+    lasting: true,
+    ..Rule::verb(
+        "live-migration",
+        "os_compute_api:os-migrate-server:migrate_live",
+        &[VmState::Active, VmState::Paused],
+        "compute_live_migration",
+    )
+};
+
+/// From here on only what can be seen at once is refused at once; the rest is told by the migration.
+const ASYNCHRONOUS: u16 = 34;
+
+pub async fn live_migrate(request: Action) -> Result<Response, Fault> {
+    request.check(&schemas::LIVE_MIGRATE)?;
+    let wanted = request.body["os-migrateLive"].clone();
+    let cx = request.cx.clone();
+    perform(&request.cx, &request.id, &LIVE_MIGRATE, move |tx, server, _| begin(tx, &cx, server, &wanted)).await?;
+    Ok(accepted())
+}
+
+fn begin(tx: &mut Tx, cx: &Cx, server: &mut Server, wanted: &Value) -> Result<(), Fault> {
+    let host = text(wanted, "host");
+    let view = tx.view();
+    known_host(&view, host.as_deref(), Fault::bad_request)?;
+    let here = server.status.host.as_ref().and_then(|host| view.get(host));
+    let Some(here) = here else {
+        return Err(Fault::conflict(format!("Instance {} is in an invalid state for 'live-migration'", server.meta.id)));
+    };
+    if !here.is_up() {
+        return Err(Fault::bad_request(format!("Compute service of {} is unavailable at this time.", here.meta.name)));
+    }
+    if let Some(name) = host.as_ref().filter(|name| **name == here.meta.name) {
+        return Err(Fault::bad_request(format!("Unable to migrate instance ({}) to current host ({name}).", server.meta.id)));
+    }
+    let shared_only = wanted["block_migration"] == Value::Bool(false) && server.has_local_disks();
+    let refusal = if shared_only { Some(not_shared(&here)) } else { nobody(&view, &here, host.as_deref()) };
+    if let Some(refusal) = refusal.filter(|_| shared_only || cx.version < Microversion(ASYNCHRONOUS)) {
+        return Err(Fault::bad_request(refusal));
+    }
+    let mut migration = new(tx, cx, server, &here, MigrationKind::Live);
+    migration.wish.force = host.is_some() && wanted["force"] == Value::Bool(true);
+    // With an older client a host that is named is a host that is forced.
+    migration.wish.force |= host.is_some() && !cx.version.at_least(30);
+    migration.wish.host = host;
+    server.status.migration = Some(migration.meta.id.clone());
+    tx.insert(migration)?;
+    Ok(())
+}
+
+/// One that waits for its destination.
+pub fn new(tx: &mut Tx, cx: &Cx, server: &Server, here: &Host, kind: MigrationKind) -> Migration {
+    let number = tx.all::<Migration>().map(|migration| migration.number).max().unwrap_or(0) + 1;
+    let meta = Meta::new(tx.new_id());
+    let mut migration = Migration::new(meta, number, kind, server, here.meta.id.clone());
+    migration.request = cx.request.clone();
+    migration.user = cx.caller.user.clone();
+    migration
+}
+
+fn not_shared(here: &Host) -> String {
+    format!(
+        "{} is not on shared storage: Live migration can not be used without shared storage except a booted from volume VM which does not \
+         have a local disk.",
+        here.meta.name
+    )
+}
+
+/// What an older client is told at once: that there is nowhere to go.
+fn nobody(view: &View, here: &Host, wanted: Option<&str>) -> Option<String> {
+    let mut others = view.all::<Host>().filter(|host| host.meta.id != here.meta.id && host.takes_servers());
+    match wanted {
+        Some(name) => {
+            let takes = others.any(|host| host.meta.name == name);
+            (!takes).then(|| format!("Compute service of {name} is unavailable at this time."))
+        }
+        None => others.next().is_none().then(|| "No valid host was found. There are not enough hosts available.".to_owned()),
+    }
+}

@@ -26,16 +26,19 @@ os server add floating ip s "$floating"
 ssh_works() { ssh_to "$floating" true 2>/dev/null; }
 until_true 120 ssh_works || { os console log show s | tail -n 20; die "no ssh to $floating"; }
 
+id_of() { os server show "$1" -f value -c id; }
 on() { [ "$(os server show "$1" -f value -c OS-EXT-SRV-ATTR:host 2>/dev/null)" = "$2" ]; }
 runs_once() { [ "$(qemu_of "$1" | wc -l)" = 1 ]; }
-settled() { status_is "$1" ACTIVE && runs_once "$1"; }
+settled() { status_is "$1" ACTIVE && runs_once "$(id_of "$1")"; }
 move() { os server migrate --live-migration --host "$2" "$1"; }
 migrations() { os server migration list --server "$1" -f value -c Status; }
 newest() { migrations "$1" | head -n 1; }
 newest_is() { [ "$(newest "$1")" = "$2" ]; }
 # No directory, process or tap of the server but where it is.
 leftover() { # SERVER HOST
-    for n in 1 2 3; do [ "h$n" = "$2" ] || [ ! -e "$dir/h$n/agent/servers/$1" ] || echo "directory on h$n"; done
+    local one
+    one=$(id_of "$1")
+    for n in 1 2 3; do [ "h$n" = "$2" ] || [ ! -e "$dir/h$n/agent/servers/$one" ] || echo "directory on h$n"; done
 }
 clean() { [ -z "$(leftover "$1" "$2")" ]; }
 arrives() { # SERVER HOST

@@ -31,6 +31,7 @@
 mod driver;
 mod error;
 mod external;
+mod flows;
 mod group;
 mod inventory;
 mod mac;
@@ -50,6 +51,7 @@ mod wire;
 
 pub use driver::{Config, Driver};
 pub use error::{Error, Result};
+pub use flows::TrackedFlow;
 pub use inventory::{Found, FoundNetwork};
 pub use mac::Mac;
 pub use port::PortCounters;

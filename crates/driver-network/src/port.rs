@@ -34,7 +34,13 @@ impl Driver {
     /// veth there is no descriptor, and opening it again finds it in place.
     pub async fn open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
         let spec = spec.clone();
-        self.whole(|driver| async move { driver.do_open_port(&spec).await }).await
+        self.whole(|driver| async move { driver.do_open_port(&spec, false).await }).await
+    }
+
+    /// The same for a machine that comes from another host: what is tracked here of its connections is its own.
+    pub async fn open_port_of_guest(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
+        let spec = spec.clone();
+        self.whole(|driver| async move { driver.do_open_port(&spec, true).await }).await
     }
 
     /// Makes an existing port as specified: rules, lease, up or down. Also for ports an earlier driver opened.
@@ -48,10 +54,16 @@ impl Driver {
     /// Takes the port away with its rules; nothing happens when it is not there.
     pub async fn remove_port(&self, network_id: &str, port: &str) -> Result<()> {
         let (network_id, port) = (network_id.to_owned(), port.to_owned());
-        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port).await }).await
+        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port, false).await }).await
     }
 
-    async fn do_open_port(&self, spec: &PortSpec) -> Result<Option<OwnedFd>> {
+    /// The same for a machine that has gone to another host: its connections with others here go on.
+    pub async fn release_port(&self, network_id: &str, port: &str) -> Result<()> {
+        let (network_id, port) = (network_id.to_owned(), port.to_owned());
+        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port, true).await }).await
+    }
+
+    async fn do_open_port(&self, spec: &PortSpec, arrives: bool) -> Result<Option<OwnedFd>> {
         let slot = self.network_slot(&spec.network_id);
         let mut held = slot.lock().await;
         let network = held.as_mut().ok_or_else(|| missing(&spec.network_id))?;
@@ -73,7 +85,7 @@ impl Driver {
                 None
             }
         };
-        if network.adopted {
+        if network.adopted && !arrives {
             // What is tracked for these addresses may belong to a machine that is gone.
             network.sweeper.retire(spec.fixed_ips.iter().map(|ip| ip.address));
             self.sweep(network);
@@ -104,7 +116,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn do_remove_port(&self, network_id: &str, port: &str) -> Result<()> {
+    async fn do_remove_port(&self, network_id: &str, port: &str, leaves: bool) -> Result<()> {
         let slot = self.network_slot(network_id);
         let mut held = slot.lock().await;
         let Some(netns) = Netns::open(&self.0.names.network(network_id))? else {
@@ -119,7 +131,9 @@ impl Driver {
         network.settled.remove(port);
         network.stateless.remove(port);
         if let Some(old) = network.ports.remove(port) {
-            network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
+            if !leaves {
+                network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
+            }
             network.publish();
             self.sweep(network);
         }

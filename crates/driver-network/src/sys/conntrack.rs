@@ -2,6 +2,7 @@
 //!
 //! Spoken directly over nfnetlink; the messages are few. Parsing never trusts a length.
 
+use crate::flows::TrackedFlow;
 use std::{
     io,
     net::IpAddr,
@@ -31,10 +32,21 @@ pub struct Flow {
 
 const GET: u16 = 0x0101;
 const DELETE: u16 = 0x0102;
+const NEW: u16 = 0x0100;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const PROTOCOL_INFO: u16 = 4;
+const TIMEOUT: u16 = 7;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const NESTED: u16 = 0x8000;
+/// Bits of the status.
+const SEEN_REPLY: u32 = 2;
+const ASSURED: u32 = 4;
+const CONFIRMED: u32 = 8;
+/// A flag of a TCP connection: its windows are not checked.
+const BE_LIBERAL: u8 = 8;
 
 /// Deletes every connection that `stays` does not want to keep; returns how many went.
 pub fn retain(stays: impl Fn(&Flow) -> bool) -> io::Result<usize> {
@@ -44,6 +56,117 @@ pub fn retain(stays: impl Fn(&Flow) -> bool) -> io::Result<usize> {
         delete(&socket, flow)?;
     }
     Ok(victims.len())
+}
+
+/// The TCP and UDP connections that are not translated.
+pub fn list() -> io::Result<Vec<TrackedFlow>> {
+    let socket = open()?;
+    send(&socket, GET, libc::NLM_F_REQUEST | libc::NLM_F_DUMP, 0, &[])?;
+    let mut flows = Vec::new();
+    answers(&socket, |body| flows.extend(tracked(body)))?;
+    Ok(flows)
+}
+
+/// Makes them known; what is known already stays as it is.
+pub fn add(flows: &[TrackedFlow]) -> io::Result<()> {
+    let socket = open()?;
+    for flow in flows {
+        let family = if flow.source.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
+        send(&socket, NEW, flags, family as u8, &description(flow))?;
+        match answers(&socket, |_| {}) {
+            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn tracked(body: &[u8]) -> Option<TrackedFlow> {
+    let flow = parse(body)?;
+    let (there, back) = (flow.original, flow.reply);
+    let plain = there.source == back.destination
+        && there.destination == back.source
+        && (there.source_port, there.destination_port) == (back.destination_port, back.source_port);
+    let (mut status, mut timeout, mut tcp_state, mut zone) = (0, None, None, 0);
+    for (kind, value, _) in attributes(body.get(4..)?) {
+        match kind {
+            STATUS => status = number(value)?,
+            TIMEOUT => timeout = number(value),
+            ZONE => zone = u16::from_be_bytes(*value.first_chunk()?),
+            PROTOCOL_INFO => {
+                let tcp = attributes(value).find(|(kind, _, _)| *kind == 1).map(|(_, value, _)| value);
+                tcp_state = tcp.and_then(|tcp| attributes(tcp).find(|(kind, _, _)| *kind == 1)?.1.first().copied());
+            }
+            _ => {}
+        }
+    }
+    let known = matches!(i32::from(there.protocol), libc::IPPROTO_TCP | libc::IPPROTO_UDP);
+    (plain && known && zone == 0).then_some(TrackedFlow {
+        source: there.source,
+        source_port: there.source_port,
+        destination: there.destination,
+        destination_port: there.destination_port,
+        protocol: there.protocol,
+        timeout: timeout?,
+        answered: status & SEEN_REPLY != 0,
+        assured: status & ASSURED != 0,
+        tcp_state,
+    })
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(align(bytes.len()), 0);
+    bytes
+}
+
+fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
+    attribute(kind | NESTED, &parts.concat())
+}
+
+/// The attributes with which the kernel makes a connection.
+fn description(flow: &TrackedFlow) -> Vec<u8> {
+    let there = flow.tuple();
+    let back = Tuple {
+        source: there.destination,
+        destination: there.source,
+        source_port: there.destination_port,
+        destination_port: there.source_port,
+        ..there
+    };
+    let mut status = CONFIRMED;
+    status |= if flow.answered { SEEN_REPLY } else { 0 };
+    status |= if flow.assured { ASSURED } else { 0 };
+    let mut parts = vec![
+        direction(TUPLE_ORIGINAL, &there),
+        direction(TUPLE_REPLY, &back),
+        attribute(STATUS, &status.to_be_bytes()),
+        attribute(TIMEOUT, &flow.timeout.to_be_bytes()),
+    ];
+    if let (Some(state), libc::IPPROTO_TCP) = (flow.tcp_state, i32::from(flow.protocol)) {
+        // Where its windows are is learnt from its next packets.
+        let tcp = [attribute(1, &[state]), attribute(4, &[BE_LIBERAL; 2]), attribute(5, &[BE_LIBERAL; 2])];
+        parts.push(nested(PROTOCOL_INFO, &[nested(1, &tcp)]));
+    }
+    parts.concat()
+}
+
+fn direction(kind: u16, tuple: &Tuple) -> Vec<u8> {
+    let address = |four: u16, address: IpAddr| match address {
+        IpAddr::V4(v4) => attribute(four, &v4.octets()),
+        IpAddr::V6(v6) => attribute(four + 2, &v6.octets()),
+    };
+    let addresses = nested(1, &[address(1, tuple.source), address(2, tuple.destination)]);
+    let port = |kind: u16, port: u16| attribute(kind, &port.to_be_bytes());
+    let ports = [attribute(1, &[tuple.protocol]), port(2, tuple.source_port), port(3, tuple.destination_port)];
+    nested(kind, &[addresses, nested(2, &ports)])
 }
 
 fn open() -> io::Result<OwnedFd> {
@@ -192,12 +315,24 @@ mod tests {
 
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(align(bytes.len()), 0);
-        bytes
+    #[test]
+    fn what_is_told_of_a_connection_is_what_is_made_of_it() {
+        for (source, destination) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+            let flow = TrackedFlow {
+                source: source.parse().unwrap(),
+                source_port: 40_000,
+                destination: destination.parse().unwrap(),
+                destination_port: 22,
+                protocol: 6,
+                timeout: 431_999,
+                answered: true,
+                assured: true,
+                tcp_state: Some(3),
+            };
+            assert_eq!(tracked(&[vec![2, 0, 0, 0], description(&flow)].concat()), Some(flow.clone()));
+            let udp = TrackedFlow { protocol: 17, tcp_state: None, answered: false, assured: false, ..flow };
+            assert_eq!(tracked(&[vec![2, 0, 0, 0], description(&udp)].concat()), Some(udp));
+        }
     }
 
     #[test]

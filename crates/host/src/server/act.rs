@@ -428,7 +428,7 @@ impl Servers {
         let id = item.id.as_str();
         let mut taps = Vec::new();
         for port in self.ports(item)? {
-            taps.push(Tap { fd: self.open_port(id, &port).await?, port: port.id });
+            taps.push(Tap { fd: self.open_port(id, &port, false).await?, port: port.id });
         }
         let now = Timestamp::now();
         self.mark(id, |line| line.network_ready = line.network_ready.or(Some(now)));
@@ -443,7 +443,7 @@ impl Servers {
         })
     }
 
-    pub(super) async fn open_port(&self, server: &str, port: &net::PortSpec) -> Result<std::os::fd::OwnedFd, Error> {
+    pub(super) async fn open_port(&self, server: &str, port: &net::PortSpec, arrives: bool) -> Result<std::os::fd::OwnedFd, Error> {
         before_port(&self.network, &self.desired, port).await?;
         self.note(server, |done| {
             let entry = (port.id.clone(), port.network_id.clone());
@@ -451,13 +451,14 @@ impl Servers {
                 done.ports.push(entry);
             }
         })?;
-        let opened = self.network.open_port(port).await.map_err(failed(format!("opening port {}", port.id)))?;
+        let opened = if arrives { self.network.open_port_of_guest(port).await } else { self.network.open_port(port).await };
+        let opened = opened.map_err(failed(format!("opening port {}", port.id)))?;
         opened.ok_or_else(|| Error::internal(format!("port {} has no tap", port.id)))
     }
 
     async fn plug(&self, uuid: Uuid, item: &ServerItem, port: &str) -> Result<(), Error> {
         let spec = self.desired.port(port).ok_or_else(|| Error::unavailable(format!("port {port} is not known yet")))?;
-        let tap = self.open_port(item.id.as_str(), &spec).await?;
+        let tap = self.open_port(item.id.as_str(), &spec, false).await?;
         let nic = Nic { port: port.to_owned(), mac: spec.mac.to_string(), model: NicModel::Virtio, slot: None };
         self.vm(uuid).await?.plug_nic(nic, tap).await.map_err(|e| Error::caused(format!("plugging port {port}"), e))?;
         self.say_port(port, true).await;
@@ -488,8 +489,13 @@ impl Servers {
     pub(super) async fn clear(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
         self.qemu.remove(uuid).await.map_err(|e| Error::caused(format!("removing server {id}"), e))?;
         let done = self.ledger.read::<Entry>(id)?.map(|entry| entry.done).unwrap_or_default();
+        let left = done.moving.is_some_and(|note| matches!(note.part, moves::Part::HandedOver(_)));
         for (port, network) in &done.ports {
-            self.network.remove_port(network, port).await.map_err(failed(format!("removing port {port}")))?;
+            let removed = match left {
+                true => self.network.release_port(network, port).await,
+                false => self.network.remove_port(network, port).await,
+            };
+            removed.map_err(failed(format!("removing port {port}")))?;
         }
         self.lease.release(uuid)
     }

@@ -163,7 +163,7 @@ impl Servers {
         self.qemu.define_arriving(spec, item.generation, drive).await.map_err(failed("defining"))?;
         let mut taps = Vec::new();
         for port in self.ports(item)? {
-            taps.push(Tap { fd: self.open_port(id, &port).await?, port: port.id });
+            taps.push(Tap { fd: self.open_port(id, &port, true).await?, port: port.id });
         }
         let vm = self.qemu.launch_incoming(uuid, taps).await.map_err(failed("making a machine for"))?;
         let disks: Vec<String> = copies.iter().map(|(disk, _)| disk.clone()).collect();
@@ -217,7 +217,7 @@ impl Arrival {
         let mut words = self.first_words().await?;
         let portrait = match words.next::<FromSource>().await? {
             FromSource::Hello(portrait) => portrait,
-            FromSource::Go => return Err(Error::invalid("the source lets go of what it has not sent")),
+            FromSource::Go(_) => return Err(Error::invalid("the source lets go of what it has not sent")),
         };
         let item = self.servers.desired.server(&self.id).ok_or_else(|| Error::conflict("it is not wanted here any more"))?;
         let (vm, socket, copies) = match self.servers.make_ready(self.uuid, &item, &portrait).await {
@@ -235,7 +235,8 @@ impl Arrival {
             exit = vm.exited() => return Err(Error::conflict(format!("the machine at the destination ended: {:?}", exit.reason))),
         };
         match said {
-            Ok(FromSource::Go) => {
+            Ok(FromSource::Go(flows)) => {
+                self.servers.adopt_flows(&item, flows).await;
                 let begun = {
                     let _held = self.gate.lock().await;
                     self.servers.begin_held(self.uuid, &self.id, &self.migration).await

@@ -1,5 +1,6 @@
 //! Connections between the two hosts of a move. Each begins with one line that says the secret and what it carries.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use unkai_driver_network::TrackedFlow;
 use unkai_driver_qemu::{Bus, LaunchSpec, NicModel, Source};
 use unkai_link::peers;
 use unkai_model::Error;
@@ -49,8 +51,8 @@ struct Opening {
 #[serde(rename_all = "snake_case")]
 pub enum FromSource {
     Hello(Box<Portrait>),
-    /// The guest stands still here for good.
-    Go,
+    /// The guest stands still here for good. What is tracked of its connections, by network.
+    Go(BTreeMap<String, Vec<TrackedFlow>>),
 }
 
 /// From the destination.

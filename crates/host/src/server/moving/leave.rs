@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::arrive::pair;
 use super::channel::{self, Channel, FromDestination, FromSource, Portrait, Words};
+use super::connections::Flows;
 use super::plan::Part;
 use super::portrait::Copies;
 use crate::desired::Desired;
@@ -111,12 +112,13 @@ impl Leaving<'_> {
         let copies = self.until_ready(&mut words, wished.clone()).await?;
         let runs = self.vm.status().state == RunState::Running;
         let (sent, carriers) = self.send(&mut words, copies, &wish, wished).await?;
+        let flows = self.servers.flows(self.item).await;
         // From here on this host takes it back only when it is told to.
         if let Err(error) = self.servers.note_move(self.item.id.as_str(), self.migration, Part::HandedOver(progress(&sent.transfer))) {
             self.vm.take_back(runs).await.map_err(self.failed("taking back"))?;
             return Err(error);
         }
-        self.hand_over(&mut words, sent, runs).await?;
+        self.hand_over(&mut words, sent, runs, flows).await?;
         drop(carriers);
         Ok(())
     }
@@ -191,11 +193,11 @@ impl Leaving<'_> {
     }
 
     /// Says that the guest is the destination's, and hears what became of it, if that comes soon.
-    async fn hand_over(&self, words: &mut Words, moved: Moved, runs: bool) -> Result<(), Error> {
+    async fn hand_over(&self, words: &mut Words, moved: Moved, runs: bool, flows: Flows) -> Result<(), Error> {
         let id = self.item.id.as_str();
         let mut progress = progress(&moved.transfer);
         let go = async {
-            words.say(&FromSource::Go).await?;
+            words.say(&FromSource::Go(flows)).await?;
             words.next::<FromDestination>().await
         };
         match tokio::time::timeout(ANSWER, go).await {

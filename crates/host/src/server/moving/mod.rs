@@ -10,6 +10,7 @@
 
 mod arrive;
 pub mod channel;
+mod connections;
 mod leave;
 pub mod plan;
 mod portrait;

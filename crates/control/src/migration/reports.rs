@@ -10,7 +10,10 @@ use super::{change, end};
 
 pub fn take(tx: &mut Tx, host: &HostId, report: &MigrationReport) -> Result<(), Error> {
     let id = Id::<Migration>::new(report.migration.as_str());
-    let Some(migration) = tx.get(&id).filter(|migration| migration.is_open()) else { return Ok(()) };
+    let Some(migration) = tx.get(&id) else { return Ok(()) };
+    if !migration.is_open() {
+        return late(tx, &migration, host, &report.stage);
+    }
     if migration.destination.as_ref() == Some(host) {
         return of_destination(tx, &migration, &report.stage);
     }
@@ -41,6 +44,19 @@ fn of_source(tx: &mut Tx, migration: &Migration, stage: &Stage) -> Result<(), Er
         }),
         Stage::Failed(reason) => unsuccessful(tx, migration, reason),
         Stage::Moving(_) | Stage::HandedOver(_) | Stage::Listening { .. } | Stage::GaveUp(_) | Stage::Arrived => Ok(()),
+    }
+}
+
+/// For how long the guest stood still is known when all is over.
+fn late(tx: &mut Tx, migration: &Migration, host: &HostId, stage: &Stage) -> Result<(), Error> {
+    match stage {
+        Stage::HandedOver(progress) if migration.state == MigrationState::Completed && migration.source == *host => {
+            if progress.downtime_millis.is_some() && migration.progress != *progress {
+                return change(tx, &migration.meta.id, |migration| migration.progress = *progress);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,14 +1,14 @@
-//! `/os-migrations`: servers that were resized or moved, from the actions that asked for it.
+//! `/os-migrations`: servers that were resized or moved.
 //!
-//! A record lasts as long as the action's document. Where a server came from is known while its resize is not settled; afterwards
-//! only where it is.
+//! Moves are documents of their own. A resize is told by the action that asked for it, as long as that lasts: where a server came from is
+//! known while its resize is not settled; afterwards only where it is.
 
 use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use unkai_model::compute::{Host, ResizeState, Server, ServerAction};
+use unkai_model::compute::{Host, Migration, MigrationKind, MigrationState, ResizeState, Server, ServerAction};
 use unkai_model::{Id, Timestamp};
 use unkai_openstack::{Caller, Cloud, Routes, iso};
 use unkai_store::View;
@@ -46,28 +46,39 @@ static QUERY: LazyLock<[Schema; 2]> = LazyLock::new(|| {
 struct Record {
     uuid: String,
     number: u64,
-    action: Arc<ServerAction>,
+    server: Id<Server>,
     kind: &'static str,
     status: &'static str,
     source: Option<String>,
     target: Option<String>,
+    address: Option<String>,
     project: Option<String>,
+    user: String,
+    started: Timestamp,
     updated: Timestamp,
+    /// It has a resource of its own below its server.
+    linked: bool,
 }
 
-/// What kind of migration an action is, if it is one.
-fn kind(action: &ServerAction) -> Option<&'static str> {
-    Some(match action.meta.name.as_str() {
-        "resize" => "resize",
-        "migrate" => "migration",
-        "live-migration" => "live-migration",
-        "evacuate" => "evacuation",
-        _ => return None,
-    })
+pub fn host_name(view: &View, host: Option<&Id<Host>>) -> Option<String> {
+    host.and_then(|id| view.get(id)).map(|host| host.meta.name.clone())
 }
 
-/// How far it is. `next` is the name of the first action after it that ends a resize.
-fn status(failed: bool, open: bool, next: Option<&str>, resize: Option<ResizeState>) -> &'static str {
+/// How far a move is, in the original's words.
+pub fn status(migration: &Migration) -> &'static str {
+    match migration.state {
+        MigrationState::Waiting => "queued",
+        MigrationState::Preparing => "preparing",
+        MigrationState::Running if migration.handed_over => "post-migrating",
+        MigrationState::Running => "running",
+        MigrationState::Completed => "completed",
+        MigrationState::Failed => "error",
+        MigrationState::Cancelled => "cancelled",
+    }
+}
+
+/// How far a resize is. `next` is the name of the first action after it that ends it.
+fn resize_status(failed: bool, open: bool, next: Option<&str>, resize: Option<ResizeState>) -> &'static str {
     match (next, resize) {
         _ if failed => "error",
         (Some("confirmResize"), _) => "confirmed",
@@ -82,53 +93,81 @@ fn status(failed: bool, open: bool, next: Option<&str>, resize: Option<ResizeSta
 }
 
 impl Record {
-    fn new(view: &View, action: Arc<ServerAction>) -> Option<Self> {
-        let kind = kind(&action)?;
+    fn of_move(view: &View, migration: &Migration) -> Self {
+        Record {
+            uuid: migration.meta.id.to_string(),
+            number: migration.number,
+            server: migration.server.clone(),
+            kind: match migration.kind {
+                MigrationKind::Live => "live-migration",
+            },
+            status: status(migration),
+            source: host_name(view, Some(&migration.source)),
+            target: host_name(view, migration.destination.as_ref()),
+            address: migration.destination.as_ref().and_then(|host| view.get(host)?.status.address).map(|address| address.to_string()),
+            project: migration.meta.project.as_ref().map(|id| id.to_string()),
+            user: migration.user.clone(),
+            started: migration.meta.created,
+            updated: migration.meta.updated,
+            linked: migration.is_open() && migration.kind == MigrationKind::Live,
+        }
+    }
+
+    fn of_resize(view: &View, action: Arc<ServerAction>) -> Option<Self> {
+        if action.meta.name != "resize" {
+            return None;
+        }
         let server = view.get::<Server>(&action.server);
         let mut later: Vec<_> =
             view.by_index::<ServerAction>("server", action.server.as_str()).filter(|other| other.started > action.started).collect();
         later.sort_by_key(|other| other.started);
         let end = later.iter().find(|other| matches!(other.meta.name.as_str(), "confirmResize" | "revertResize"));
-        let is_newest = !later.iter().any(|other| self::kind(other).is_some());
+        let is_newest = !later.iter().any(|other| other.meta.name == "resize");
         let resize = server.as_ref().and_then(|server| server.spec.resize.as_ref()).filter(|_| is_newest);
-        let name = |id: &Id<Host>| view.get(id).map(|host| host.meta.name.clone());
         let (uuid, number) = made_up_id(action.meta.id.as_str());
         Some(Record {
             uuid,
             number,
-            kind,
-            status: status(action.message.is_some(), action.is_open(), end.map(|a| a.meta.name.as_str()), resize.map(|r| r.state)),
-            source: resize.and_then(|resize| resize.from_host.as_ref()).and_then(name),
-            target: server.as_ref().and_then(|server| server.status.host.as_ref()).and_then(name),
+            server: action.server.clone(),
+            kind: "resize",
+            status: resize_status(action.message.is_some(), action.is_open(), end.map(|a| a.meta.name.as_str()), resize.map(|r| r.state)),
+            source: host_name(view, resize.and_then(|resize| resize.from_host.as_ref())),
+            target: host_name(view, server.as_ref().and_then(|server| server.status.host.as_ref())),
+            address: None,
             project: server.as_ref().and_then(|server| server.meta.project.as_ref()).map(|id| id.to_string()),
+            user: action.user.clone(),
+            started: action.started,
             updated: end.map_or(action.meta.updated, |end| end.meta.updated),
-            action,
+            linked: false,
         })
     }
 
-    fn render(&self, version: Microversion) -> Value {
+    fn render(&self, cloud: &Cloud, version: Microversion) -> Value {
         let mut shown = json!({
             "id": self.number,
-            "instance_uuid": self.action.server,
+            "instance_uuid": self.server,
             "status": self.status,
             "source_compute": self.source,
             "source_node": self.source,
             "dest_compute": self.target,
             "dest_node": self.target,
-            "dest_host": null,
+            "dest_host": self.address,
             "old_instance_type_id": null,
             "new_instance_type_id": null,
-            "created_at": iso(self.action.started),
+            "created_at": iso(self.started),
             "updated_at": iso(self.updated),
         });
         if version.at_least(23) {
             shown["migration_type"] = json!(self.kind);
+            if self.linked {
+                shown["links"] = json!(page::links(cloud, &format!("servers/{}/migrations", self.server), &self.number.to_string()));
+            }
         }
         if version.at_least(59) {
             shown["uuid"] = json!(self.uuid);
         }
         if version.at_least(80) {
-            shown["user_id"] = json!(self.action.user);
+            shown["user_id"] = json!(self.user);
             shown["project_id"] = json!(self.project);
         }
         shown
@@ -139,11 +178,11 @@ impl Record {
         let on_host = query.get("host").is_none_or(|host| [&self.source, &self.target].contains(&&Some(host.to_owned())));
         let at = |name: &str| query.get(name).and_then(time);
         on_host
-            && is("instance_uuid", Some(self.action.server.as_str()))
+            && is("instance_uuid", Some(self.server.as_str()))
             && is("status", Some(self.status))
             && is("migration_type", Some(self.kind))
             && is("source_compute", self.source.as_deref())
-            && is("user_id", Some(&self.action.user))
+            && is("user_id", Some(&self.user))
             && is("project_id", self.project.as_deref())
             && query.get("hidden").and_then(crate::query::truth) != Some(true)
             && at("changes-since").is_none_or(|since| self.updated >= since)
@@ -155,15 +194,16 @@ async fn index(State(cloud): State<Cloud>, caller: Caller, version: Microversion
     query.check(&QUERY[usize::from(version.at_least(59))], version)?;
     policy::admin(&caller, "os_compute_api:os-migrations:index")?;
     let view = cloud.store.read().await?;
-    let mut found: Vec<Record> = view.all::<ServerAction>().filter_map(|action| Record::new(&view, action)).collect();
+    let resizes = view.all::<ServerAction>().filter_map(|action| Record::of_resize(&view, action));
+    let mut found: Vec<Record> = view.all::<Migration>().map(|migration| Record::of_move(&view, &migration)).chain(resizes).collect();
     found.retain(|record| record.matches(&query));
-    found.sort_by_key(|record| std::cmp::Reverse(record.action.started));
+    found.sort_by_key(|record| std::cmp::Reverse((record.started, record.number)));
     let mut links = None;
     if version.at_least(59) {
         found = page::cut(found, &query, |record| &record.uuid, |marker| format!("Marker {marker} could not be found."))?;
         links = page::next(&cloud, "os-migrations", &query, found.len(), found.last().map(|record| record.uuid.as_str()));
     }
-    let mut body = json!({ "migrations": found.iter().map(|record| record.render(version)).collect::<Vec<_>>() });
+    let mut body = json!({ "migrations": found.iter().map(|record| record.render(&cloud, version)).collect::<Vec<_>>() });
     if let Some(links) = links {
         body["migrations_links"] = json!(links);
     }
@@ -187,7 +227,7 @@ mod tests {
             (false, false, None, None, "completed"),
         ];
         for (failed, open, next, resize, expected) in table {
-            assert_eq!(status(failed, open, next, resize), expected);
+            assert_eq!(resize_status(failed, open, next, resize), expected);
         }
     }
 }

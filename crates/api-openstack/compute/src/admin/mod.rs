@@ -10,7 +10,7 @@ mod hypervisors;
 mod keypairs;
 mod keys;
 mod limits;
-mod migrations;
+pub mod migrations;
 pub(crate) mod network;
 mod os_hosts;
 mod page;

@@ -1,4 +1,4 @@
-//! Small resources around a server: addresses, volume attachments, migrations, topology, passwords, diagnostics.
+//! Small resources around a server: addresses, volume attachments, topology, passwords, diagnostics.
 
 use axum::Json;
 use axum::extract::Path;
@@ -80,21 +80,6 @@ pub async fn no_share(cx: Cx, Path((id, share)): Path<(String, String)>) -> Resu
     cx.version.require(97..)?;
     look(&cx, &id).await?;
     Err(Fault::not_found(format!("Share {share} could not be found.")))
-}
-
-/// `GET /servers/{id}/migrations`, from 2.23 on: none is ever under way.
-pub async fn migrations(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
-    cx.version.require(23..)?;
-    cx.require_admin("os_compute_api:servers:migrations:index")?;
-    look(&cx, &id).await?;
-    Ok(Json(json!({ "migrations": [] })).into_response())
-}
-
-pub async fn no_migration(cx: Cx, Path((id, migration)): Path<(String, String)>) -> Result<Response, Fault> {
-    cx.version.require(22..)?;
-    cx.require_admin("os_compute_api:servers:migrations:show")?;
-    look(&cx, &id).await?;
-    Err(Fault::not_found(format!("Migration {migration} for instance {id} could not be found.")))
 }
 
 /// `GET /servers/{id}/topology`, from 2.78 on: guests have one node without pinning.

@@ -16,6 +16,7 @@ mod instance_actions;
 mod interfaces;
 mod list;
 mod metadata;
+mod migrations;
 mod password;
 mod perform;
 mod ports;
@@ -72,10 +73,10 @@ pub fn routes(_: &Cloud) -> Routes {
         .post("/v2.1/servers/{id}/shares", around::attach_share)
         .get("/v2.1/servers/{id}/shares/{share}", around::no_share)
         .delete("/v2.1/servers/{id}/shares/{share}", around::no_share)
-        .get("/v2.1/servers/{id}/migrations", around::migrations)
-        .get("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
-        .delete("/v2.1/servers/{id}/migrations/{migration}", around::no_migration)
-        .post("/v2.1/servers/{id}/migrations/{migration}/action", around::no_migration)
+        .get("/v2.1/servers/{id}/migrations", migrations::index)
+        .get("/v2.1/servers/{id}/migrations/{migration}", migrations::show)
+        .delete("/v2.1/servers/{id}/migrations/{migration}", migrations::abort)
+        .post("/v2.1/servers/{id}/migrations/{migration}/action", migrations::action)
         .get("/v2.1/servers/{id}/topology", around::topology)
         .get("/v2.1/servers/{id}/os-server-password", around::password)
         .delete("/v2.1/servers/{id}/os-server-password", around::clear_password)

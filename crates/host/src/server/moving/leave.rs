@@ -214,7 +214,9 @@ impl Leaving<'_> {
             Ok(Err(error)) => tracing::warn!(server = id, %error, "whether it has arrived is not known yet"),
             Err(_) => tracing::warn!(server = id, "whether it has arrived is not known yet"),
         }
-        self.servers.note_move(id, self.migration, Part::HandedOver(progress))
+        self.servers.note_move(id, self.migration, Part::HandedOver(progress))?;
+        self.servers.say_stage(id, self.migration, Stage::HandedOver(progress)).await;
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::servers::fixture::{HOST, IMAGE, World};
 
 const STOPPED: Phase = Phase::Stopped(StopReason::Asked);
 
-fn message(answer: &unkai_openstack::testing::Answer) -> String {
+pub(super) fn message(answer: &unkai_openstack::testing::Answer) -> String {
     answer.body.as_object().and_then(|o| o.values().next()).map_or(String::new(), |v| v["message"].as_str().unwrap_or("").to_owned())
 }
 

@@ -4,5 +4,6 @@ mod actions;
 mod around;
 mod life;
 mod list;
+mod migrations;
 mod proxies;
 mod versions;

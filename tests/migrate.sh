@@ -61,8 +61,125 @@ for to in h2 h1; do
     ssh_to "$floating" "echo 3 | sudo tee /proc/sys/vm/drop_caches >/dev/null; sha256sum -c sum >/dev/null" || die "its disk is not whole on $to"
     "$UNKAI" why s --state "$dir/c" | grep "migration" | tail -n 1
 done
-before=$(wc -l <"$dir/stream")
-until_true 10 counted $((before + 20)) || die "the stream ended"
+echo "-- given up, and hurried: a guest that writes faster than it can be copied"
+ssh_to "$floating" "sudo mount -t tmpfs -o size=90m,mode=777 none /mnt && dd if=/dev/urandom of=/mnt/r bs=1M count=32 2>/dev/null"
+busy() { # and a slow wire
+    ssh_to "$floating" "touch /mnt/busy; (while [ -e /mnt/busy ]; do dd if=/mnt/r of=/mnt/x bs=1M conv=notrunc; done) >/dev/null 2>&1 </dev/null &"
+    for n in 1 2; do tc -n "$ns-u" qdisc replace dev "under-$n" root tbf rate 160mbit burst 512k latency 200ms; done
+}
+idle() {
+    for n in 1 2; do tc -n "$ns-u" qdisc del dev "under-$n" root; done
+    ssh_to "$floating" 'rm /mnt/busy'
+}
+busy
+number() { os server migration list --server s --status running -f value -c Id; }
+runs_number() { [ -n "$(number)" ]; }
+move s h2
+until_true 20 runs_number || die "the migration does not begin"
+sleep 1
+os server migration abort s "$(number)"
+until_true 30 newest_is s cancelled || die "an aborted migration is $(newest s)"
+arrives s h1 || die "s did not stay on h1"
+move s h2
+until_true 20 runs_number || die "the migration does not begin"
+os server migration force complete s "$(number)"
+arrives s h2 || die "s did not come to h2"
+newest_is s completed || die "a hurried migration is $(newest s)"
+"$UNKAI" why s --state "$dir/c" | grep "migration" | tail -n 1
+idle
+
+echo "-- a destination that cannot be: the server stays, and it is said why"
+move s h2 2>"$dir/refusal" && die "a server was moved to where it is"
+grep -q "to current host" "$dir/refusal" || die "the refusal says something else: $(cat "$dir/refusal")"
+os compute service set --disable --disable-reason repair h3 nova-compute
+move s h3 2>"$dir/refusal" && die "a client of before 2.34 is not told at once"
+grep -q "No valid host was found" "$dir/refusal" || die "the refusal says something else: $(cat "$dir/refusal")"
+in_c curl -fsk -X POST "$url/compute/v2.1/servers/$id/action" -H "X-Auth-Token: $(os token issue -f value -c id)" \
+    -H "OpenStack-API-Version: compute 2.79" -H "Content-Type: application/json" \
+    -d '{"os-migrateLive": {"host": "h3", "block_migration": "auto"}}'
+until_true 20 newest_is s error || die "a migration to a disabled host is $(newest s)"
+"$UNKAI" why s --state "$dir/c" | grep -q "disabled: repair" || die "it is not said why"
+os compute service set --enable h3 nova-compute
+arrives s h2 || die "s did not stay on h2"
+
+# Whoever dies, at whatever point: the stream goes on, one copy is left, and the migration has an end.
+ended_well() { case "$(newest s)" in completed | error | cancelled) ;; *) return 1 ;; esac; }
+charged() { "$UNKAI" status --state "$dir/c" | grep -oE '^host .* processors [0-9]+' | awk '{ sum += $NF } END { exit sum != 1 }'; }
+where() { os server show s -f value -c OS-EXT-SRV-ATTR:host; }
+whole() { # WHAT
+    until_true 60 ended_well || { "$UNKAI" why s --state "$dir/c"; die "$1: the migration is $(newest s)"; }
+    until_true 60 settled s || { "$UNKAI" why s --state "$dir/c"; qemu_of "$id"; die "$1: s does not run once"; }
+    until_true 60 clean s "$(where)" || die "$1: something is left: $(leftover s "$(where)")"
+    until_true 10 charged || { "$UNKAI" status --state "$dir/c"; die "$1: charges are left"; }
+    local before
+    before=$(wc -l <"$dir/stream")
+    until_true 30 counted $((before + 5)) || die "$1: the stream ended"
+}
+other() { if [ "$(where)" = h1 ]; then echo h2; else echo h1; fi; }
+restart() { # DIRECTORY
+    until_true 10 gone "$1" || die "$1 does not end"
+    case $1 in c) controller ;; *) agent "${1#h}" ;; esac >/dev/null
+}
+gone() { ! kill -0 "$(pid "$1")" 2>/dev/null; }
+arm() { # NAME NUMBER: it dies at the point that many points later
+    echo "$2" >"$dir/crash-$1"
+}
+fired() { ! grep -qE '^[0-9]+$' "$dir/crash-$1"; }
+for d in h1 h2 c; do
+    kill -9 "$(pid $d)"
+    UNKAI_CRASH_FILE=$dir/crash-$d restart $d
+done
+for n in 1 2; do until_true 20 host_is h$n Up || die "h$n is not up"; done
+deaths() { # ROLE STEP
+    local number=1 from to victim
+    while :; do
+        from=$(where) to=$(other)
+        case $1 in source) victim=$from ;; destination) victim=$to ;; controller) victim=c ;; esac
+        arm $victim $number
+        move s "$to" || true
+        over() { fired $victim || ended_well; }
+        until_true 60 over || die "neither dead nor over"
+        if ! fired $victim; then
+            rm "$dir/crash-$victim"
+            whole "the last of the $1's deaths"
+            echo "   $1: $((number - 1)) points"
+            return
+        fi
+        point=$(cat "$dir/crash-$victim")
+        rm "$dir/crash-$victim"
+        UNKAI_CRASH_FILE=$dir/crash-$victim restart $victim
+        whole "$1 died at point $number ($point)"
+        echo "   $1 died at point $number ($point): $(newest s), on $(where)"
+        number=$((number + $2))
+    done
+}
+echo "-- deaths of the agent at the source, at the destination, and of the controller"
+deaths source "${STEP:-3}"
+deaths destination "${STEP:-3}"
+deaths controller "${STEP:-3}"
+
+echo "-- deaths of the machines"
+for victim in destination source; do
+    busy
+    from=$(where) to=$(other)
+    move s "$to"
+    until_true 20 runs_number || die "the migration does not begin"
+    case $victim in source) at=$from ;; destination) at=$to ;; esac
+    machine() { qemu_of "$id" | xargs -rn1 ps -o pid=,args= -p | grep "/${at}/" | awk '{ print $1 }'; }
+    there() { [ -n "$(machine)" ]; }
+    until_true 20 there || die "there is no machine at the $victim"
+    kill -9 "$(machine)"
+    until_true 60 ended_well || die "the migration is $(newest s)"
+    newest_is s error || die "the migration is $(newest s)"
+    if [ $victim = destination ]; then
+        whole "the machine at the destination died"
+        idle
+    else
+        until_true 30 status_is s SHUTOFF || die "a killed server is not off"
+        until_true 30 clean s "$from" || die "something is left"
+        [ -z "$(qemu_of "$id")" ] || die "a killed server runs"
+    fi
+done
 kill $stream 2>/dev/null || true
 awk '{ if ($2 != NR) { print "count " $2 " in line " NR; exit 1 } if (NR > 1 && $1 - last > gap) gap = $1 - last; last = $1 } END { print "   longest pause of the stream " gap " ms" }' "$dir/stream" || die "the stream is not whole"
 echo "-- all well"

@@ -54,13 +54,19 @@ impl Driver {
     /// Takes the port away with its rules; nothing happens when it is not there.
     pub async fn remove_port(&self, network_id: &str, port: &str) -> Result<()> {
         let (network_id, port) = (network_id.to_owned(), port.to_owned());
-        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port, false).await }).await
+        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port).await }).await
     }
 
-    /// The same for a machine that has gone to another host: its connections with others here go on.
-    pub async fn release_port(&self, network_id: &str, port: &str) -> Result<()> {
-        let (network_id, port) = (network_id.to_owned(), port.to_owned());
-        self.whole(|driver| async move { driver.do_remove_port(&network_id, &port, true).await }).await
+    /// The machine of this port goes on at another host: whatever becomes of the port here, its connections with others here are not cut.
+    /// `apply_port` takes it back.
+    pub async fn leave_port(&self, network_id: &str, port: &str) {
+        let slot = self.network_slot(network_id);
+        let mut held = slot.lock().await;
+        if let Some(network) = held.as_mut() {
+            network.settled.remove(port);
+            network.ports.remove(port);
+            network.publish();
+        }
     }
 
     async fn do_open_port(&self, spec: &PortSpec, arrives: bool) -> Result<Option<OwnedFd>> {
@@ -116,7 +122,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn do_remove_port(&self, network_id: &str, port: &str, leaves: bool) -> Result<()> {
+    async fn do_remove_port(&self, network_id: &str, port: &str) -> Result<()> {
         let slot = self.network_slot(network_id);
         let mut held = slot.lock().await;
         let Some(netns) = Netns::open(&self.0.names.network(network_id))? else {
@@ -131,9 +137,7 @@ impl Driver {
         network.settled.remove(port);
         network.stateless.remove(port);
         if let Some(old) = network.ports.remove(port) {
-            if !leaves {
-                network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
-            }
+            network.sweeper.retire(old.fixed_ips.iter().map(|ip| ip.address));
             network.publish();
             self.sweep(network);
         }

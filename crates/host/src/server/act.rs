@@ -489,13 +489,8 @@ impl Servers {
     pub(super) async fn clear(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
         self.qemu.remove(uuid).await.map_err(|e| Error::caused(format!("removing server {id}"), e))?;
         let done = self.ledger.read::<Entry>(id)?.map(|entry| entry.done).unwrap_or_default();
-        let left = done.moving.is_some_and(|note| matches!(note.part, moves::Part::HandedOver(_)));
         for (port, network) in &done.ports {
-            let removed = match left {
-                true => self.network.release_port(network, port).await,
-                false => self.network.remove_port(network, port).await,
-            };
-            removed.map_err(failed(format!("removing port {port}")))?;
+            self.network.remove_port(network, port).await.map_err(failed(format!("removing port {port}")))?;
         }
         self.lease.release(uuid)
     }

@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+use unkai_crashpoint::point;
 use unkai_driver_qemu::{LaunchSpec, Tap, Vm};
 use unkai_link::item::ServerItem;
 use unkai_link::migration::{Partner, Role, Stage};
@@ -138,10 +139,12 @@ impl Servers {
             Some(Part::GaveUp(reason)) => return Err(Error::conflict(reason)),
             _ => return Err(Error::conflict("nothing of it is here")),
         }
+        point("move: before the guest is started");
         let run = self.desired.server(id).is_none_or(|item| item.run != Run::Paused);
         match self.qemu.vm(uuid).await {
             Some(vm) => {
                 vm.start_received(run).await.map_err(|e| Error::caused(format!("starting server {id}, which has come here"), e))?;
+                point("move: the guest is started");
             }
             // Its disks are whole: it is this host's, and off.
             None => tracing::warn!(server = id, "its machine ended as it arrived"),
@@ -236,6 +239,7 @@ impl Arrival {
         };
         match said {
             Ok(FromSource::Go(flows)) => {
+                point("move: the source says that it has let go");
                 self.servers.adopt_flows(&item, flows).await;
                 let begun = {
                     let _held = self.gate.lock().await;

@@ -25,6 +25,21 @@ impl Servers {
         found
     }
 
+    /// They are not cut here, whatever becomes of what this host has of the server.
+    pub(super) async fn leave_ports(&self, item: &ServerItem) {
+        for port in item.ports.iter().filter_map(|port| self.desired.port(port)) {
+            self.network.leave_port(&port.network_id, &port.id).await;
+        }
+    }
+
+    pub(super) async fn take_ports_back(&self, item: &ServerItem) {
+        for port in item.ports.iter().filter_map(|port| self.desired.port(port)) {
+            if let Err(error) = self.network.apply_port(&port).await {
+                tracing::warn!(server = %item.id, port = port.id, %error, "it is not looked after yet");
+            }
+        }
+    }
+
     /// What is tracked here. Without it the guest's connections are at worst begun anew.
     pub(super) async fn flows(&self, item: &ServerItem) -> Flows {
         let mut flows = Flows::new();

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use unkai_crashpoint::point;
 use unkai_driver_qemu::{Copied, Moved, Outgoing, RunState, Transfer, Vm, Wish};
 use unkai_link::item::ServerItem;
 use unkai_link::migration::{Method, MigrationItem, MigrationProgress, Role, Stage};
@@ -60,6 +61,7 @@ impl Servers {
     /// Ends what is left of a move, and lets the guest run on here. `stays`: why, if the move is not over for the controller.
     pub(in crate::server) async fn take_back(&self, uuid: Uuid, item: &ServerItem, stays: Option<&str>) -> Result<(), Error> {
         let id = item.id.as_str();
+        self.take_ports_back(item).await;
         if let Some(vm) = self.qemu.vm(uuid).await {
             let taken = vm.take_back(item.run == Run::Running).await;
             taken.map_err(|e| Error::caused(format!("taking server {id} back"), e))?;
@@ -110,14 +112,18 @@ impl Leaving<'_> {
         };
         words.say(&FromSource::Hello(Box::new(Portrait::of(&spec, drive)))).await?;
         let copies = self.until_ready(&mut words, wished.clone()).await?;
+        point("move: all is ready");
         let runs = self.vm.status().state == RunState::Running;
         let (sent, carriers) = self.send(&mut words, copies, &wish, wished).await?;
+        point("move: all is sent");
         let flows = self.servers.flows(self.item).await;
         // From here on this host takes it back only when it is told to.
         if let Err(error) = self.servers.note_move(self.item.id.as_str(), self.migration, Part::HandedOver(progress(&sent.transfer))) {
             self.vm.take_back(runs).await.map_err(self.failed("taking back"))?;
             return Err(error);
         }
+        self.servers.leave_ports(self.item).await;
+        point("move: the source has let go and has not said so");
         self.hand_over(&mut words, sent, runs, flows).await?;
         drop(carriers);
         Ok(())
@@ -207,6 +213,7 @@ impl Leaving<'_> {
             }
             Ok(Ok(FromDestination::GaveUp(reason))) => {
                 self.servers.note_move(id, self.migration, Part::Leaving)?;
+                self.servers.take_ports_back(self.item).await;
                 self.vm.take_back(runs).await.map_err(self.failed("taking back"))?;
                 return Err(Error::conflict(reason));
             }

@@ -85,12 +85,11 @@ fn not_shared(here: &Host) -> String {
 
 /// What an older client is told at once: that there is nowhere to go.
 fn nobody(view: &View, here: &Host, wanted: Option<&str>) -> Option<String> {
-    let mut others = view.all::<Host>().filter(|host| host.meta.id != here.meta.id && host.takes_servers());
+    let named = |host: &Host| wanted.is_none_or(|name| host.meta.name == name);
+    let others: Vec<_> = view.all::<Host>().filter(|host| host.meta.id != here.meta.id && named(host)).collect();
     match wanted {
-        Some(name) => {
-            let takes = others.any(|host| host.meta.name == name);
-            (!takes).then(|| format!("Compute service of {name} is unavailable at this time."))
-        }
-        None => others.next().is_none().then(|| "No valid host was found. There are not enough hosts available.".to_owned()),
+        Some(name) if !others.iter().any(|host| host.is_up()) => Some(format!("Compute service of {name} is unavailable at this time.")),
+        _ if others.iter().any(|host| host.takes_servers()) => None,
+        _ => Some("No valid host was found. There are not enough hosts available.".to_owned()),
     }
 }

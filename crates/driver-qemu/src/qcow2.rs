@@ -123,6 +123,32 @@ fn judge(header: &[u8], file_size: u64, format: Format) -> std::result::Result<u
     }
 }
 
+/// Names another backing file in an image that was made here or, by the same program, on another host. What the image said before of
+/// others is forgotten.
+pub fn stand_on(path: &Path, backing: &Path) -> Result<()> {
+    let bad = |problem: &str| Error::Image { path: path.to_path_buf(), problem: problem.to_owned() };
+    let failed = |e| Error::io("write image", path)(e);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open image", path))?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).map_err(Error::io("read image", path))?;
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
+    if word(0) != MAGIC || word(4) != 3 || long(72) & !0b11 != 0 || 1 << word(20).min(63) != CLUSTER || long(8) == 0 {
+        return Err(bad("it is not the kind of image that servers have"));
+    }
+    let name = backing.as_os_str().as_encoded_bytes();
+    // At the end of the first cluster, which holds nothing but the header and its short extensions.
+    let at = CLUSTER - (MAX_BACKING_NAME as u64 + 1);
+    if name.len() > MAX_BACKING_NAME {
+        return Err(bad("the name of its backing file is too long"));
+    }
+    file.write_all_at(name, at).map_err(failed)?;
+    let mut reference = at.to_be_bytes().to_vec();
+    reference.extend((name.len() as u32).to_be_bytes());
+    file.write_all_at(&reference, 8).map_err(failed)?;
+    check_own(path, backing)
+}
+
 /// A disk file of ours was written by QEMU since, which a guest may have taken over: before a program of the host opens it, it must
 /// still name nothing but the backing file we gave it.
 pub fn check_own(path: &Path, backing: &Path) -> Result<()> {
@@ -158,6 +184,38 @@ mod tests {
         };
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         Some(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    #[test]
+    fn an_image_stands_on_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("a name that is longer than the one before"));
+        let path = dir.path().join("image");
+        for base in [&old, &new] {
+            create(base, 1 << 20, None).unwrap();
+        }
+        create(&path, 1 << 20, Some(Backing { path: &old, format: Format::Qcow2 })).unwrap();
+        std::fs::remove_file(&old).unwrap();
+        assert!(check_own(&path, &new).is_err());
+        stand_on(&path, &new).unwrap();
+        check_own(&path, &new).unwrap();
+        let Some(info) = qemu_img(&["info", "--output=json", "-f", "qcow2"], &path) else { return };
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["backing-filename"], new.to_str().unwrap());
+        qemu_img(&["check", "-q", "-f", "qcow2"], &path);
+        // QEMU writes the header anew.
+        qemu_img(&["amend", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off"], &path);
+        check_own(&path, &new).unwrap();
+        for bad in [&new, &dir.path().join("text")] {
+            if bad != &new {
+                std::fs::write(
+                    bad,
+                    "text that is no image at all and long enough to be read as a header of one, if need be, so that is that",
+                )
+                .unwrap();
+            }
+            assert!(stand_on(bad, &new).is_err(), "without a backing file, or no image");
+        }
     }
 
     #[test]

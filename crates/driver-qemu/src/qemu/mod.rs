@@ -3,6 +3,7 @@
 
 mod adopt;
 mod launch;
+mod transfer;
 
 use crate::disks::{self, Tools};
 use crate::error::{Error, Result};

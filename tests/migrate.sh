@@ -180,6 +180,49 @@ for victim in destination source; do
         [ -z "$(qemu_of "$id")" ] || die "a killed server runs"
     fi
 done
+echo "-- moved while off, back, and there for good; to a size that there is no room for here"
+os server start s
+until_true 60 status_is s ACTIVE || die "s does not start"
+until_true 90 ssh_works || die "no ssh to $floating"
+ssh_to "$floating" "dd if=/dev/urandom of=data bs=1M count=4 2>/dev/null; sync; sha256sum data >sum"
+keeps() { ssh_to "$floating" "sha256sum -c sum >/dev/null" 2>/dev/null; }
+first=$(where)
+os server migrate s
+until_true 90 status_is s VERIFY_RESIZE || { "$UNKAI" why s --state "$dir/c"; die "a moved server is not to be confirmed"; }
+second=$(where)
+[ "$second" != "$first" ] || die "it did not move"
+until_true 90 keeps || die "its disk did not come along"
+newest_is s finished || die "the migration is $(newest s)"
+[ "$(qemu_of "$id" | wc -l)" = 1 ] || die "it does not run once"
+os server resize revert s
+until_true 90 settled s || { "$UNKAI" why s --state "$dir/c"; die "it does not go back"; }
+on s "$first" || die "it is not back on $first"
+until_true 30 clean s "$first" || die "something is left: $(leftover s "$first")"
+until_true 90 keeps || die "its disk is not as it was"
+newest_is s reverted || die "the migration is $(newest s)"
+os server migrate s --host "$second"
+until_true 90 status_is s VERIFY_RESIZE || { "$UNKAI" why s --state "$dir/c"; die "a moved server is not to be confirmed"; }
+os server resize confirm s
+until_true 30 settled s || die "a confirmed server is not ACTIVE"
+until_true 30 clean s "$second" || die "something is left: $(leftover s "$second")"
+until_true 90 keeps || die "its disk did not come along"
+newest_is s confirmed || die "the migration is $(newest s)"
+until_true 10 charged || { "$UNKAI" status --state "$dir/c"; die "charges are left"; }
+
+echo "-- its host dies: it begins anew elsewhere when an operator says that the machine is off"
+here=$(where)
+os server evacuate s 2>"$dir/refusal" && die "a server was taken from a host that is up"
+grep -q "is still in use" "$dir/refusal" || die "the refusal says something else: $(cat "$dir/refusal")"
+die_host "${here#h}"
+until_true 30 host_is "$here" Suspect || until_true 30 host_is "$here" Lost || die "the dead host is not missed"
+until_true 40 host_is "$here" Lost || die "the dead host is not lost"
+os server evacuate s 2>"$dir/refusal" && die "a server of a host that is only silent was started elsewhere"
+grep -q "say so" "$dir/refusal" || die "the refusal does not say what helps: $(cat "$dir/refusal")"
+os compute service set --down "$here" nova-compute
+os server evacuate s
+until_true 60 settled s || { "$UNKAI" why s --state "$dir/c"; die "it was not evacuated"; }
+on s "$here" && die "it is still on the dead host"
+newest_is s "done" || die "the evacuation is $(newest s)"
 kill $stream 2>/dev/null || true
 awk '{ if ($2 != NR) { print "count " $2 " in line " NR; exit 1 } if (NR > 1 && $1 - last > gap) gap = $1 - last; last = $1 } END { print "   longest pause of the stream " gap " ms" }' "$dir/stream" || die "the stream is not whole"
 echo "-- all well"

@@ -6,6 +6,10 @@ use unkai_store::Tx;
 
 /// What a settled server says about the actions up to its observed generation.
 pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
+    // It has only ended where it was.
+    if server.goes_back() {
+        return Ok(());
+    }
     let observed = &server.status.observed;
     let outcome = match &observed.phase {
         Phase::Unknown | Phase::Preparing(_) => return Ok(()),

@@ -158,6 +158,10 @@ async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
         let order = order.clone();
         store.transact(move |tx| migration::act(tx, &order, &moving)).await?;
     }
+    let back = migration::may_go_back(&view);
+    if !back.is_empty() {
+        store.transact(move |tx| migration::go_back(tx, &back)).await?;
+    }
     let fenced = failover::waiting(&view);
     if !fenced.is_empty() {
         let order = order.clone();

@@ -65,6 +65,8 @@ pub(crate) fn observe(server: &mut Server, report: &ServerReport, now: Timestamp
         Phase::Failed(reason) => {
             status.fault = Some(Fault { code: 500, message: reason.clone(), details: String::new(), at: now });
         }
+        // Its host was told to end it, whatever it is to do where it goes back to.
+        Phase::Stopped(_) if server.goes_back() => {}
         Phase::Stopped(reason) if *reason != StopReason::Asked && server.spec.run == Run::Running && server.is_settled() => {
             // The guest went off by itself: that is now what is wanted, until somebody starts it.
             server.spec.run = Run::Stopped;
@@ -72,7 +74,7 @@ pub(crate) fn observe(server: &mut Server, report: &ServerReport, now: Timestamp
         Phase::Running | Phase::Paused | Phase::Suspended | Phase::Stopped(_) if server.is_settled() => server.status.fault = None,
         _ => {}
     }
-    if server.is_settled() && !matches!(server.status.observed.phase, Phase::Failed(_)) {
+    if server.is_settled() && !matches!(server.status.observed.phase, Phase::Failed(_)) && !server.goes_back() {
         settle_resize(server);
     }
 }

@@ -52,6 +52,8 @@ pub enum Error {
     NoSlot,
     #[error("disk job on {disk} failed: {text}")]
     Job { disk: String, text: String },
+    #[error("the move was given up as was asked")]
+    GivenUp,
     #[error("guest agent: {0}")]
     GuestAgent(String),
 }

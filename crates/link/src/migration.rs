@@ -28,6 +28,9 @@ pub enum Role {
         from: Partner,
         /// The source has let go of it.
         released: bool,
+        /// It is off: its disks come as files.
+        #[serde(default)]
+        cold: bool,
     },
     /// It leaves.
     Leave {
@@ -38,6 +41,8 @@ pub enum Role {
         /// The guest is to stand still so that it comes to an end.
         finish: bool,
     },
+    /// It has left, and may come back: its disks stay, and nothing of it runs.
+    Keep,
 }
 
 /// A host by what its certificate says.

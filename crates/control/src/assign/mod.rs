@@ -60,6 +60,9 @@ pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     items.extend(needs.ports.values().filter_map(|port| network::port(view, port)).map(Item::Port));
     items.extend(routers.iter().filter_map(|router| network::router(view, router)).map(Item::Router));
     items.extend(servers.iter().map(|server| Item::Server(server::server(view, server, migration::items::leaving(view, server)))));
+    items.extend(
+        migration::items::kept(view, host).into_iter().map(|(server, kept)| Item::Server(server::server(view, &server, Some(kept)))),
+    );
     items.extend(arriving.into_iter().map(|(server, moves)| Item::Server(server::server(view, &server, Some(moves)))));
     items.extend(view.by_index::<Image>("snapshot_of", host.as_str()).filter_map(|image| snapshot(&image)).map(Item::Snapshot));
     items.extend(images(view, host).into_values().map(Item::Image));

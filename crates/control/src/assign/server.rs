@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use unkai_link::item::{GuestData, ImageRef, RescueItem, ServerItem};
 use unkai_link::migration::MigrationItem;
 use unkai_model::Id;
-use unkai_model::compute::Server;
+use unkai_model::compute::{Run, Server};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, SecurityGroup};
 use unkai_store::View;
@@ -21,7 +21,8 @@ pub fn server(view: &View, server: &Server, migration: Option<MigrationItem>) ->
     ServerItem {
         id: server.meta.id.clone(),
         generation: server.meta.generation,
-        run: spec.run,
+        // Before it starts where it came from, it ends here.
+        run: if server.goes_back() && spec.run != Run::Deleted { Run::Stopped } else { spec.run },
         incarnation: spec.incarnation,
         hard_reboots: spec.hard_reboots,
         soft_reboots: spec.soft_reboots,

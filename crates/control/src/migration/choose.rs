@@ -1,6 +1,6 @@
 //! Where a server goes, and how.
 
-use unkai_model::compute::{Host, Method, Migration, MigrationState, Server};
+use unkai_model::compute::{Host, Method, Migration, MigrationKind, MigrationState, Server};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
@@ -13,8 +13,11 @@ const NOTES_ALL_WRITES: u64 = 8_002_002;
 /// What a host without hardware virtualisation calls its hypervisor.
 const EMULATED: &str = "QEMU";
 
-/// How a running server leaves this host.
-pub fn method(source: &Host) -> Method {
+/// How a server leaves this host.
+pub fn method(kind: MigrationKind, source: &Host) -> Method {
+    if kind != MigrationKind::Live {
+        return Method::Cold;
+    }
     let status = &source.status;
     if status.hypervisor == EMULATED && status.hypervisor_version < NOTES_ALL_WRITES { Method::StopAndCopy } else { Method::Live }
 }
@@ -26,11 +29,16 @@ pub fn settle(tx: &mut Tx, migration: &Migration) -> Result<Option<Id<Host>>, Er
     let source = view.require(&migration.source)?;
     match destination(&view, migration, &server, &source) {
         Ok(host) => {
-            let method = method(&source);
+            let method = method(migration.kind, &source);
             tracing::info!(server = %server.meta.id, from = %source.meta.id, to = %host, ?method, "moves");
             change(tx, &migration.meta.id, |migration| {
                 (migration.state, migration.destination, migration.method) = (MigrationState::Preparing, Some(host.clone()), method);
             })?;
+            if migration.kind == MigrationKind::Evacuate {
+                // Nobody is left there to be asked.
+                let chosen = tx.require(&migration.meta.id)?;
+                end::with_success(tx, &chosen)?;
+            }
             Ok(Some(host))
         }
         Err(none) => {
@@ -46,7 +54,7 @@ fn destination(view: &View, migration: &Migration, server: &Server, source: &Hos
         .all::<Host>()
         .map(|host| {
             let mut candidate = Sight::of(view, server).candidate(&host);
-            candidate.closed = candidate.closed.take().or_else(|| unfit(source, &host));
+            candidate.closed = candidate.closed.take().or_else(|| unfit(migration.kind, source, &host));
             candidate
         })
         .collect();
@@ -55,17 +63,30 @@ fn destination(view: &View, migration: &Migration, server: &Server, source: &Hos
 }
 
 fn want(view: &View, migration: &Migration, server: &Server) -> Want {
-    let want = want_elsewhere(view, server);
+    let mut want = want_elsewhere(view, server);
+    want.resources = migration.charge.resources().into_iter().filter(|(_, n)| *n > 0).map(|(class, n)| (class.to_owned(), n)).collect();
     let host = migration.wish.host.clone();
     if migration.wish.force { Want { forced_host: host, ..want } } else { Want { host, ..want } }
 }
 
-/// Why a guest that runs at `source` could not go on at `host`.
-fn unfit(source: &Host, host: &Host) -> Option<String> {
-    let (from, to) = (&source.status, &host.status);
+/// Why a server of `source` could not go on at `host`.
+fn unfit(kind: MigrationKind, source: &Host, host: &Host) -> Option<String> {
+    let to = &host.status;
     if source.meta.id == host.meta.id {
         return Some("the server is there now".into());
     }
+    if kind == MigrationKind::Evacuate {
+        return None;
+    }
+    if to.underlay.or(to.address).is_none() {
+        return Some("no address of it is known".into());
+    }
+    if kind == MigrationKind::Live { unfit_for_guest(source, host) } else { None }
+}
+
+/// A running guest goes on only where its processors and devices are.
+fn unfit_for_guest(source: &Host, host: &Host) -> Option<String> {
+    let (from, to) = (&source.status, &host.status);
     if from.hypervisor != to.hypervisor || from.cpu_arch != to.cpu_arch {
         return Some(format!("{} on {} cannot continue a guest of {} on {}", to.hypervisor, to.cpu_arch, from.hypervisor, from.cpu_arch));
     }
@@ -76,7 +97,7 @@ fn unfit(source: &Host, host: &Host) -> Option<String> {
     if from.hypervisor != EMULATED && from.cpu_model != to.cpu_model {
         return Some(format!("its processors ({}) are not those the guest was started on ({})", to.cpu_model, from.cpu_model));
     }
-    (to.underlay.or(to.address).is_none()).then(|| "no address of it is known".into())
+    None
 }
 
 fn version(number: u64) -> String {
@@ -107,7 +128,7 @@ mod tests {
             ("QEMU (KVM)", 7_002_022, Method::Live),
             ("QEMU", 0, Method::StopAndCopy),
         ] {
-            assert_eq!(method(&host("a", hypervisor, version)), expected, "{hypervisor} {version}");
+            assert_eq!(method(MigrationKind::Live, &host("a", hypervisor, version)), expected, "{hypervisor} {version}");
         }
     }
 
@@ -117,7 +138,7 @@ mod tests {
         let said = |change: fn(&mut Host)| {
             let mut host = host("b", "QEMU (KVM)", 8_002_002);
             change(&mut host);
-            unfit(&source, &host)
+            unfit(MigrationKind::Live, &source, &host)
         };
         assert_eq!(said(|_| {}), None);
         assert_eq!(said(|host| host.status.hypervisor_version = 9_000_000), None);

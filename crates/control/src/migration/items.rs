@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use unkai_link::item::HostId;
 use unkai_link::migration::{MigrationItem, Partner, Role};
-use unkai_model::compute::{Migration, Server};
+use unkai_model::compute::{Method, Migration, Server};
 use unkai_store::View;
 
 /// Servers that come to this host.
@@ -16,7 +16,8 @@ pub fn arriving(view: &View, host: &HostId) -> Vec<(Arc<Server>, MigrationItem)>
 }
 
 fn arrive(view: &View, migration: &Migration) -> Option<MigrationItem> {
-    let role = Role::Arrive { from: partner(view, &migration.source)?, released: migration.handed_over };
+    let role =
+        Role::Arrive { from: partner(view, &migration.source)?, released: migration.handed_over, cold: migration.method == Method::Cold };
     Some(item(migration, role))
 }
 
@@ -33,6 +34,12 @@ pub fn leaving(view: &View, server: &Server) -> Option<MigrationItem> {
         finish: migration.finish,
     };
     Some(item(&migration, role))
+}
+
+/// Servers whose disks this host keeps until it is known that they do not come back.
+pub fn kept(view: &View, host: &HostId) -> Vec<(Arc<Server>, MigrationItem)> {
+    let item = || MigrationItem { id: "kept".into(), abort: false, role: Role::Keep };
+    view.by_index::<Server>("kept", host.as_str()).map(|server| (server, item())).collect()
 }
 
 fn item(migration: &Migration, role: Role) -> MigrationItem {

@@ -14,13 +14,13 @@ pub mod reports;
 
 use std::sync::Arc;
 
-use unkai_model::compute::{Host, Migration, MigrationState, Run, Server};
+use unkai_model::compute::{Host, Migration, MigrationKind, MigrationState, Run, Server};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
 use crate::placement::Order;
 
-pub use end::forget;
+pub use end::{forget, go_back, may_go_back};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
@@ -49,6 +49,7 @@ fn judge(view: &View, migration: &Migration) -> Option<Step> {
     let host = |id: &Id<Host>| view.get(id);
     let destination = migration.destination.as_ref().and_then(host);
     match migration.state {
+        MigrationState::Waiting if migration.kind == MigrationKind::Evacuate => return evacuation(view, migration, &server),
         MigrationState::Waiting => return Some(waiting(migration, &server)),
         _ if destination.as_ref().is_none_or(|host| host.is_fenced()) => {
             let name = destination.map_or_else(|| "the destination".into(), |host| host.meta.name.clone());
@@ -68,6 +69,19 @@ fn judge(view: &View, migration: &Migration) -> Option<Step> {
         return Some(Step::Abort("The server is being deleted.".into()));
     }
     source.filter(|host| host.fence.is_some()).map(|host| Step::Abort(format!("Host {} was lost on the way.", host.meta.name)))
+}
+
+/// It begins anew only when what is left of it can run no more: by the lease, or by the word of an operator.
+fn evacuation(view: &View, migration: &Migration, server: &Server) -> Option<Step> {
+    let source = view.get(&migration.source)?;
+    match waiting(migration, server) {
+        Step::Choose if source.is_up() => {
+            Some(Step::End(MigrationState::Failed, format!("Compute service of {} is still in use.", source.meta.name)))
+        }
+        Step::Choose if source.is_fenced() && (source.forced_down || server.is_protected()) => Some(Step::Choose),
+        Step::Choose => None,
+        other => Some(other),
+    }
 }
 
 fn waiting(migration: &Migration, server: &Server) -> Step {

@@ -37,7 +37,9 @@ pub fn find_elsewhere(view: &View, ranking: &Ranking, server: &Server) -> Result
 /// What a server that has to leave its host needs of another. A host that was named for its creation says nothing about that.
 pub fn want_elsewhere(view: &View, server: &Server) -> Want {
     let mut want = Want { forced_host: None, host: None, ..want(view, server) };
-    want.avoid.extend(server.status.host.as_ref().and_then(|host| view.get(host)).map(|host| host.meta.name.clone()));
+    // Where an older state of its disks is kept it would begin with that.
+    let left = server.status.host.as_ref().into_iter().chain(server.kept_at());
+    want.avoid.extend(left.filter_map(|host| view.get(host)).map(|host| host.meta.name.clone()));
     want
 }
 

@@ -118,6 +118,7 @@ impl Vm {
             disks,
             stopped: None,
             finishing: outgoing.stop_first,
+            continued: false,
             deepest: Duration::ZERO,
         };
         let sent = sending.run(outgoing.memory).await;
@@ -154,6 +155,8 @@ struct Sending {
     disks: Vec<(Disk, bool)>,
     stopped: Option<Instant>,
     finishing: bool,
+    /// The copies of disks are whole, and the last of the memory may go.
+    continued: bool,
     deepest: Duration,
 }
 
@@ -170,7 +173,7 @@ impl Sending {
         loop {
             if *self.wish.borrow() == Wish::Abort {
                 self.qmp.run("migrate_cancel").await?;
-                return Err(given_up());
+                return Err(Error::GivenUp);
             }
             self.finish_if_wished().await?;
             let state = self.qmp.run("query-migrate").await?;
@@ -181,7 +184,10 @@ impl Sending {
                     let text = state["error-desc"].as_str().unwrap_or("QEMU gives no reason").to_owned();
                     return Err(Error::Job { disk: "memory".to_owned(), text });
                 }
+                // It stays in this state for a moment after it was told to go on.
+                "pre-switchover" if self.continued => {}
                 "pre-switchover" => {
+                    self.continued = true;
                     self.stopped.get_or_insert_with(Instant::now);
                     self.end_mirrors().await?;
                     self.qmp.execute("migrate-continue", json!({"state": "pre-switchover"})).await?;
@@ -215,7 +221,8 @@ impl Sending {
         for (disk, _) in &self.disks {
             let job = job(&jobs, &copy_node(disk)).ok_or_else(|| lost(disk, "the job is gone"))?;
             match job["status"].as_str().unwrap_or_default() {
-                "ready" => {}
+                // A ready job that is held for a moment, as all are when disks are drained.
+                "ready" | "standby" => {}
                 "concluded" | "null" | "aborting" => return Err(lost(disk, job["error"].as_str().unwrap_or("it ended early"))),
                 _ => ready = false,
             }
@@ -267,7 +274,7 @@ impl Sending {
     }
 
     fn heed_abort(&self) -> Result<()> {
-        if *self.wish.borrow() == Wish::Abort { Err(given_up()) } else { Ok(()) }
+        if *self.wish.borrow() == Wish::Abort { Err(Error::GivenUp) } else { Ok(()) }
     }
 
     fn note(&self, state: &Value) -> Transfer {
@@ -285,8 +292,8 @@ impl Sending {
 
     /// The guest stands still: the copies become whole, and QEMU lets go of them.
     async fn end_mirrors(&mut self) -> Result<()> {
-        if !self.mirrors_are_ready().await? {
-            return Err(Error::Job { disk: "mirror".to_owned(), text: "it fell behind".to_owned() });
+        while !self.mirrors_are_ready().await? {
+            self.pause(&["JOB_STATUS_CHANGE"]).await;
         }
         for (disk, _) in self.disks.clone() {
             self.qmp.execute("block-job-cancel", json!({"device": copy_node(&disk)})).await?;
@@ -354,10 +361,6 @@ fn job<'a>(jobs: &'a Value, id: &str) -> Option<&'a Value> {
 
 fn lost(disk: &Disk, text: &str) -> Error {
     Error::Job { disk: disk.id.clone(), text: text.to_owned() }
-}
-
-fn given_up() -> Error {
-    Error::Job { disk: "memory".to_owned(), text: "the move was given up as was asked".to_owned() }
 }
 
 /// Nothing of a move is left in QEMU. Each part may be absent.

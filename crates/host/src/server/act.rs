@@ -205,6 +205,9 @@ impl Servers {
         if matches!(item.run, Run::Deleted | Run::Offloaded) {
             return Ok(());
         }
+        if plan::is_kept(item) {
+            return self.lease.release(uuid);
+        }
         // One that comes here is guarded until the store says that it is here: this host may be lost with it before.
         if !item.leased && !plan::arrives(item) {
             return if self.lease.names(uuid) { self.lease.release(uuid) } else { Ok(()) };
@@ -339,6 +342,7 @@ impl Servers {
             moves::Step::Listen => self.listen_for(uuid, item).await,
             moves::Step::Begin => self.begin(uuid, id, &noted()?.unwrap_or_default()).await,
             moves::Step::GiveUp(reason) => self.give_up(uuid, id, &migration.unwrap_or_default(), reason).await,
+            moves::Step::SwitchOff => self.shut_down(uuid, item).await,
             moves::Step::Leave => self.leave(uuid, item).await,
             moves::Step::TakeBack(stays) => self.take_back(uuid, item, stays.as_deref()).await,
         }

@@ -113,6 +113,11 @@ pub fn next(item: &ServerItem, local: &Local) -> Option<Step> {
     rebuild(item, local).or_else(|| reshape(item, local)).or_else(|| power(item, local)).or_else(|| nics(item, local))
 }
 
+/// It is another host's, and may come back.
+pub fn is_kept(item: &ServerItem) -> bool {
+    matches!(item.migration, Some(MigrationItem { role: Role::Keep, .. }))
+}
+
 /// It is another host's as yet.
 pub fn arrives(item: &ServerItem) -> bool {
     matches!(item.migration, Some(MigrationItem { role: Role::Arrive { .. }, .. }))

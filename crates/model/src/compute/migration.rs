@@ -14,7 +14,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BootDisk, Host, Server};
+use super::{BootDisk, FlavorCopy, Host, Server};
 use crate::{Derived, Id, Kind, Meta};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub struct Migration {
     pub state: MigrationState,
     #[serde(default)]
     pub method: Method,
+    /// The size that it gets there.
+    #[serde(default)]
+    pub flavor: Option<FlavorCopy>,
+    /// Nobody is asked whether it may stay there.
+    #[serde(default)]
+    pub settles: bool,
     /// Where the destination listens.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
@@ -58,6 +64,16 @@ pub struct Migration {
     pub ended: Option<Timestamp>,
     /// What the server takes from its destination.
     pub charge: Charge,
+    /// By how much it grows, for the quota of its project and of its user.
+    #[serde(default)]
+    pub growth: Option<Growth>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    pub user: String,
+    pub cores: i64,
+    pub ram: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +81,12 @@ pub struct Migration {
 pub enum MigrationKind {
     /// While it runs.
     Live,
+    /// While it is off.
+    Cold,
+    /// While it is off, to become another size where there is room for that.
+    Resize,
+    /// Its host is down: it begins anew elsewhere.
+    Evacuate,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +125,8 @@ pub enum Method {
     Live,
     /// The guest stands still while its memory is copied: where a running one would arrive damaged.
     StopAndCopy,
+    /// The guest is off: its disks are copied as files.
+    Cold,
 }
 
 /// Where a destination listens, and the secret that lets in.
@@ -176,6 +200,8 @@ impl Migration {
             user: String::new(),
             state: MigrationState::Waiting,
             method: Method::Live,
+            flavor: None,
+            settles: kind != MigrationKind::Resize && kind != MigrationKind::Cold,
             endpoint: None,
             abort: None,
             finish: false,
@@ -184,7 +210,21 @@ impl Migration {
             failure: None,
             ended: None,
             charge: Charge::of(&server.spec.launch.flavor.resources()),
+            growth: None,
         }
+    }
+
+    /// Of a server that becomes another size there.
+    pub fn to_size(mut self, server: &Server, flavor: FlavorCopy) -> Self {
+        let present = &server.spec.launch.flavor;
+        self.charge = Charge::of(&flavor.resources());
+        self.growth = Some(Growth {
+            user: server.spec.user.clone(),
+            cores: (i64::from(flavor.vcpus) - i64::from(present.vcpus)).max(0),
+            ram: (flavor.ram_mib as i64 - present.ram_mib as i64).max(0),
+        });
+        self.flavor = Some(flavor);
+        self
     }
 
     pub fn is_open(&self) -> bool {
@@ -218,6 +258,13 @@ impl Kind for Migration {
         }
         d.index("open", "yes");
         d.refers(&self.source);
+        if let (Some(growth), Some(project)) = (&self.growth, &self.meta.project) {
+            let user = Server::user_key(project.as_str(), &growth.user);
+            for (resource, amount) in [("cores", growth.cores), ("ram", growth.ram)].into_iter().filter(|(_, amount)| *amount > 0) {
+                d.tally(resource, project, amount);
+                d.tally(resource, &user, amount);
+            }
+        }
         let Some(destination) = &self.destination else { return };
         d.index("arriving", destination);
         d.refers(destination);

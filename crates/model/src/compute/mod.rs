@@ -19,7 +19,7 @@ pub use flavor::Flavor;
 pub use host::{Admission, Capacity, Fence, FencedBy, Host, HostStatus, Reachability, Unmanaged};
 pub use host_token::HostToken;
 pub use keypair::{KeyPair, KeyType};
-pub use migration::{Charge, DestinationWish, Endpoint, Method, Migration, MigrationKind, MigrationProgress, MigrationState};
+pub use migration::{Charge, DestinationWish, Endpoint, Growth, Method, Migration, MigrationKind, MigrationProgress, MigrationState};
 pub use server::{
     Asked, Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Reset, Resize, ResizeState,
     Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,

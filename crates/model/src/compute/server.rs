@@ -148,6 +148,12 @@ pub enum Verb {
     Rebuild,
     Resize,
     RevertResize,
+    /// To another host, while it runs.
+    LiveMigrate,
+    /// To another host, while it is off.
+    Migrate,
+    /// Anew on another host, because its own is down.
+    Evacuate,
     Rescue,
     Unrescue,
     Shelve,
@@ -430,6 +436,22 @@ impl Server {
         self.status.deleted.is_none()
     }
 
+    /// Notes a verb that control carries out before any host has something to do: no generation is about it yet.
+    pub fn ask_control(&mut self, verb: Verb, was: VmState) {
+        self.spec.asked = Some(Asked { verb, was, generation: self.meta.generation });
+    }
+
+    /// Where it came from and may go back to: that host keeps its disks.
+    pub fn kept_at(&self) -> Option<&Id<Host>> {
+        let from = self.spec.resize.as_ref()?.from_host.as_ref()?;
+        (self.status.host.as_ref() != Some(from)).then_some(from)
+    }
+
+    /// It is to go back to the host that it came from.
+    pub fn goes_back(&self) -> bool {
+        self.kept_at().is_some() && self.spec.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::Reverting)
+    }
+
     /// The agent has done what the newest generation asks for, or given up on it.
     pub fn is_settled(&self) -> bool {
         self.status.observed.generation == self.meta.generation
@@ -485,7 +507,7 @@ impl Kind for Server {
     const NAME: &'static str = "server";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `host`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id).
+    /// Indexes: `project`, `host`, `kept` (by the host that keeps its disks), `goes_back`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id).
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -511,6 +533,13 @@ impl Kind for Server {
                 d.refers(host);
             }
             None => d.index("unplaced", "yes"),
+        }
+        if let Some(kept) = self.kept_at() {
+            d.index("kept", kept);
+            d.refers(kept);
+        }
+        if self.goes_back() {
+            d.index("goes_back", "yes");
         }
         for (host, class, amount) in self.charges() {
             d.tally(class, &host, amount);

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use unkai_model::compute::{Host, Migration, MigrationKind, MigrationState, ResizeState, Server, ServerAction};
+use unkai_model::compute::{Host, Migration, MigrationKind, MigrationState, Resize, ResizeState, Server, ServerAction};
 use unkai_model::{Id, Timestamp};
 use unkai_openstack::{Caller, Cloud, Routes, iso};
 use unkai_store::View;
@@ -64,7 +64,41 @@ pub fn host_name(view: &View, host: Option<&Id<Host>>) -> Option<String> {
     host.and_then(|id| view.get(id)).map(|host| host.meta.name.clone())
 }
 
-/// How far a move is, in the original's words.
+/// How far a move is, in the original's words: one that waits for confirmation is told by what followed it.
+fn status_of(view: &View, migration: &Migration) -> &'static str {
+    let waits = matches!(migration.kind, MigrationKind::Cold | MigrationKind::Resize) && !migration.settles;
+    let action = view.get(&ServerAction::id(&migration.server, &migration.request));
+    match action.filter(|_| waits && migration.state == MigrationState::Completed) {
+        Some(action) => Followed::by(view, &action).status(&action),
+        None if migration.kind == MigrationKind::Evacuate && migration.state == MigrationState::Completed => "done",
+        None => status(migration),
+    }
+}
+
+/// What came after a resize or a move.
+struct Followed {
+    end: Option<Arc<ServerAction>>,
+    resize: Option<Resize>,
+}
+
+impl Followed {
+    fn by(view: &View, action: &ServerAction) -> Self {
+        let mut later: Vec<_> =
+            view.by_index::<ServerAction>("server", action.server.as_str()).filter(|other| other.started > action.started).collect();
+        later.sort_by_key(|other| other.started);
+        let end = later.iter().find(|other| matches!(other.meta.name.as_str(), "confirmResize" | "revertResize")).cloned();
+        let is_newest = !later.iter().any(|other| matches!(other.meta.name.as_str(), "resize" | "migrate"));
+        let server = view.get::<Server>(&action.server).filter(|_| is_newest);
+        Followed { end, resize: server.and_then(|server| server.spec.resize.clone()) }
+    }
+
+    fn status(&self, action: &ServerAction) -> &'static str {
+        let end = self.end.as_ref().map(|end| end.meta.name.as_str());
+        resize_status(action.message.is_some(), action.is_open(), end, self.resize.as_ref().map(|resize| resize.state))
+    }
+}
+
+/// How far a move is by itself.
 pub fn status(migration: &Migration) -> &'static str {
     match migration.state {
         MigrationState::Waiting => "queued",
@@ -100,8 +134,11 @@ impl Record {
             server: migration.server.clone(),
             kind: match migration.kind {
                 MigrationKind::Live => "live-migration",
+                MigrationKind::Cold => "migration",
+                MigrationKind::Resize => "resize",
+                MigrationKind::Evacuate => "evacuation",
             },
-            status: status(migration),
+            status: status_of(view, migration),
             source: host_name(view, Some(&migration.source)),
             target: host_name(view, migration.destination.as_ref()),
             address: migration.destination.as_ref().and_then(|host| view.get(host)?.status.address).map(|address| address.to_string()),
@@ -114,30 +151,26 @@ impl Record {
     }
 
     fn of_resize(view: &View, action: Arc<ServerAction>) -> Option<Self> {
-        if action.meta.name != "resize" {
+        let moved = || view.by_index::<Migration>("server", action.server.as_str()).any(|migration| migration.request == action.request);
+        if action.meta.name != "resize" || moved() {
             return None;
         }
         let server = view.get::<Server>(&action.server);
-        let mut later: Vec<_> =
-            view.by_index::<ServerAction>("server", action.server.as_str()).filter(|other| other.started > action.started).collect();
-        later.sort_by_key(|other| other.started);
-        let end = later.iter().find(|other| matches!(other.meta.name.as_str(), "confirmResize" | "revertResize"));
-        let is_newest = !later.iter().any(|other| other.meta.name == "resize");
-        let resize = server.as_ref().and_then(|server| server.spec.resize.as_ref()).filter(|_| is_newest);
+        let followed = Followed::by(view, &action);
         let (uuid, number) = made_up_id(action.meta.id.as_str());
         Some(Record {
             uuid,
             number,
             server: action.server.clone(),
             kind: "resize",
-            status: resize_status(action.message.is_some(), action.is_open(), end.map(|a| a.meta.name.as_str()), resize.map(|r| r.state)),
-            source: host_name(view, resize.and_then(|resize| resize.from_host.as_ref())),
+            status: followed.status(&action),
+            source: host_name(view, followed.resize.as_ref().and_then(|resize| resize.from_host.as_ref())),
             target: host_name(view, server.as_ref().and_then(|server| server.status.host.as_ref())),
             address: None,
             project: server.as_ref().and_then(|server| server.meta.project.as_ref()).map(|id| id.to_string()),
             user: action.user.clone(),
             started: action.started,
-            updated: end.map_or(action.meta.updated, |end| end.meta.updated),
+            updated: followed.end.as_ref().map_or(action.meta.updated, |end| end.meta.updated),
             linked: false,
         })
     }

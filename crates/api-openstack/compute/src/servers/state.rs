@@ -115,7 +115,11 @@ fn vm_and_task(server: &Server, snapshot: Option<Snapshot>) -> (VmState, Option<
         return without_host(server, asked);
     }
     if server.status.migration.is_some() {
-        return (settled(server), Some("migrating"));
+        return match asked {
+            Some(Asked { verb: Verb::Migrate | Verb::Resize, was, .. }) => (*was, Some("resize_migrating")),
+            Some(Asked { verb: Verb::Evacuate, was, .. }) => (*was, Some("rebuilding")),
+            _ => (settled(server), Some("migrating")),
+        };
     }
     if let Some(asked) = asked.filter(|asked| is_pending(server, asked)) {
         return (asked.was, Some(task(asked.verb, &server.status.observed.phase)));
@@ -171,6 +175,9 @@ fn task(verb: Verb, phase: &Phase) -> &'static str {
         Verb::Stop => "powering-off",
         Verb::SoftReboot => "rebooting",
         Verb::HardReboot => "rebooting_hard",
+        Verb::LiveMigrate => "migrating",
+        Verb::Migrate => "resize_migrating",
+        Verb::Evacuate => "rebuild_spawning",
         Verb::Pause => "pausing",
         Verb::Unpause => "unpausing",
         Verb::Suspend => "suspending",

@@ -1,5 +1,6 @@
 //! The destination: listens for the source, makes a machine like the source's, fills it, and starts the guest when the source has let go.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use unkai_crashpoint::point;
-use unkai_driver_qemu::{LaunchSpec, Tap, Vm};
+use unkai_driver_qemu::{ExitReason, LaunchSpec, Source, Tap, Vm};
 use unkai_link::item::ServerItem;
 use unkai_link::migration::{Partner, Role, Stage};
 use unkai_link::peers;
@@ -19,6 +20,7 @@ use unkai_model::compute::Run;
 use uuid::Uuid;
 
 use super::channel::{self, Channel, FromDestination, FromSource, Portrait, Words};
+use super::files;
 use super::plan::{Note, Part};
 use super::portrait::{self, Copies};
 use crate::server::act::{Servers, chain};
@@ -55,7 +57,7 @@ impl Servers {
     /// Begins to listen for the source.
     pub(in crate::server) async fn listen_for(&self, uuid: Uuid, item: &ServerItem) -> Result<(), Error> {
         let Some(moving) = &item.migration else { return Ok(()) };
-        let Role::Arrive { from, .. } = &moving.role else { return Ok(()) };
+        let Role::Arrive { from, cold, .. } = &moving.role else { return Ok(()) };
         let tls = self.listener_tls(from)?;
         let listener = channel::listen()?;
         let port = listener.local_addr().map_err(|e| Error::caused("listening for another host", e))?.port();
@@ -72,6 +74,7 @@ impl Servers {
             tls,
             token: token.clone(),
             gate: gate.clone(),
+            cold: *cold,
         };
         let attending = AbortOnDropHandle::new(tokio::spawn(arrival.attend()));
         let arriving = Arriving { endpoint: (port, token), gate, attending };
@@ -124,6 +127,10 @@ impl Servers {
 
     async fn begin_held(&self, uuid: Uuid, id: &str, migration: &str) -> Result<(), Error> {
         match self.moved(id)?.filter(|note| note.migration == migration).map(|note| note.part) {
+            Some(Part::Arriving) if self.is_cold(id, migration) => {
+                self.adopt_files(uuid, id).await?;
+                return self.note_move(id, migration, Part::Arrived);
+            }
             Some(Part::Arriving) => {
                 match tokio::time::timeout(TAIL, self.vm(uuid).await?.received()).await {
                     Ok(received) => received.map_err(|e| Error::caused(format!("receiving server {id}"), e))?,
@@ -152,18 +159,45 @@ impl Servers {
         self.note_move(id, migration, Part::Arrived)
     }
 
-    /// A machine like the one of the portrait, without running processors. Answers it, where its disks are written, and which are to be sent.
-    async fn make_ready(&self, uuid: Uuid, item: &ServerItem, portrait: &Portrait) -> Result<(Vm, PathBuf, Copies), Error> {
+    fn is_cold(&self, id: &str, migration: &str) -> bool {
+        let moving = self.desired.server(id).and_then(|item| item.migration);
+        moving.is_some_and(|moving| moving.id == migration && matches!(moving.role, Role::Arrive { cold: true, .. }))
+    }
+
+    /// The files that have come are the disks.
+    async fn adopt_files(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
+        let spec = self.qemu.ledger(uuid).map_err(|e| Error::caused(format!("reading what server {id} is"), e))?.spec;
+        for disk in spec.disks.iter().filter(|disk| !matches!(disk.source, Source::External { .. })) {
+            let adopted = self.qemu.adopt_file(uuid, &disk.id).await;
+            adopted.map_err(|e| Error::caused(format!("taking disk {} of server {id}", disk.id), e))?;
+        }
+        Ok(())
+    }
+
+    /// The definition and the disks, as far as they are made here.
+    async fn define_here(&self, uuid: Uuid, item: &ServerItem, portrait: &Portrait) -> Result<Copies, Error> {
         let id = item.id.as_str();
         let (spec, copies) = self.machine_like(uuid, item, portrait).await?;
-        let failed = |what: &'static str| move |e: unkai_driver_qemu::Error| Error::caused(format!("{what} server {id}"), e);
         self.note(id, |done| {
             done.incarnation = item.incarnation;
             done.hard_reboots = item.hard_reboots;
             done.soft_reboots = item.soft_reboots;
         })?;
         let drive = portrait::config_drive(portrait)?;
-        self.qemu.define_arriving(spec, item.generation, drive).await.map_err(failed("defining"))?;
+        let defined = self.qemu.define_arriving(spec, item.generation, drive).await;
+        defined.map_err(|e| Error::caused(format!("defining server {id}"), e))?;
+        self.note(id, |done| {
+            done.shape = Some(Shape::of(item));
+            done.launched = true;
+        })?;
+        Ok(copies)
+    }
+
+    /// A machine like the one of the portrait, without running processors. Answers it, where its disks are written, and which are to be sent.
+    async fn make_ready(&self, uuid: Uuid, item: &ServerItem, portrait: &Portrait) -> Result<(Vm, PathBuf, Copies), Error> {
+        let id = item.id.as_str();
+        let copies = self.define_here(uuid, item, portrait).await?;
+        let failed = |what: &'static str| move |e: unkai_driver_qemu::Error| Error::caused(format!("{what} server {id}"), e);
         let mut taps = Vec::new();
         for port in self.ports(item)? {
             taps.push(Tap { fd: self.open_port(id, &port, true).await?, port: port.id });
@@ -171,10 +205,6 @@ impl Servers {
         let vm = self.qemu.launch_incoming(uuid, taps).await.map_err(failed("making a machine for"))?;
         let disks: Vec<String> = copies.iter().map(|(disk, _)| disk.clone()).collect();
         let socket = vm.export_disks(&disks).await.map_err(failed("opening the disks of"))?;
-        self.note(id, |done| {
-            done.shape = Some(Shape::of(item));
-            done.launched = true;
-        })?;
         Ok((vm, socket, copies))
     }
 
@@ -200,6 +230,8 @@ struct Arrival {
     tls: Arc<ServerConfig>,
     token: String,
     gate: Arc<tokio::sync::Mutex<()>>,
+    /// Its disks come as files.
+    cold: bool,
 }
 
 impl Arrival {
@@ -223,42 +255,29 @@ impl Arrival {
             FromSource::Go(_) => return Err(Error::invalid("the source lets go of what it has not sent")),
         };
         let item = self.servers.desired.server(&self.id).ok_or_else(|| Error::conflict("it is not wanted here any more"))?;
+        if self.cold {
+            return self.take_files(&mut words, &item, &portrait).await;
+        }
         let (vm, socket, copies) = match self.servers.make_ready(self.uuid, &item, &portrait).await {
             Ok(ready) => ready,
-            Err(error) => {
-                let _ = words.say(&FromDestination::GaveUp(chain(&error))).await;
-                return Err(error);
-            }
+            Err(error) => return Err(self.refuse(&mut words, error).await),
         };
         words.say(&FromDestination::Ready(copies.clone())).await?;
         let mut carriers = JoinSet::new();
         let said = tokio::select! {
-            word = words.next::<FromSource>() => word,
-            Err(error) = self.carry(&vm, &socket, &copies, &mut carriers) => return Err(error),
-            exit = vm.exited() => return Err(Error::conflict(format!("the machine at the destination ended: {:?}", exit.reason))),
+            word = words.next::<FromSource>() => Ok(word),
+            Err(error) = self.carry(&vm, &socket, &copies, &mut carriers) => Err(error),
+            exit = vm.exited() => Err(Error::conflict(format!("the machine at the destination ended: {}", words_of(&exit.reason)))),
+        };
+        let said = match said {
+            Ok(said) => said,
+            Err(error) => return Err(self.refuse(&mut words, error).await),
         };
         match said {
             Ok(FromSource::Go(flows)) => {
                 point("move: the source says that it has let go");
                 self.servers.adopt_flows(&item, flows).await;
-                let begun = {
-                    let _held = self.gate.lock().await;
-                    self.servers.begin_held(self.uuid, &self.id, &self.migration).await
-                };
-                if let Err(error) = &begun {
-                    // If the guest is this host's by now, the worker goes on with it.
-                    if self.servers.moved(&self.id)?.is_some_and(|note| matches!(note.part, Part::Going)) {
-                        return Ok(Took::Waits);
-                    }
-                    let reason = chain(error);
-                    let _held = self.gate.lock().await;
-                    self.servers.give_up_held(self.uuid, &self.id, &self.migration, &reason).await?;
-                    let _ = words.say(&FromDestination::GaveUp(reason)).await;
-                    return Ok(Took::Waits);
-                }
-                let _ = words.say(&FromDestination::Arrived).await;
-                self.servers.say_stage(&self.id, &self.migration, Stage::Arrived).await;
-                Ok(Took::Arrived)
+                self.go(&mut words).await
             }
             Ok(FromSource::Hello(_)) => Err(Error::invalid("the source says twice what it sends")),
             Err(error) => match tokio::time::timeout(LOST_TAIL, vm.received()).await {
@@ -266,6 +285,65 @@ impl Arrival {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Tells the source why not.
+    async fn refuse(&self, words: &mut Words, error: Error) -> Error {
+        let _ = words.say(&FromDestination::GaveUp(chain(&error))).await;
+        error
+    }
+
+    async fn take_files(&self, words: &mut Words, item: &ServerItem, portrait: &Portrait) -> Result<Took, Error> {
+        let copies = match self.servers.define_here(self.uuid, item, portrait).await {
+            Ok(copies) => copies,
+            Err(error) => return Err(self.refuse(words, error).await),
+        };
+        words.say(&FromDestination::Ready(copies.clone())).await?;
+        let mut awaited: BTreeSet<String> = copies.into_iter().map(|(disk, _)| disk).collect();
+        let said = tokio::select! {
+            word = words.next::<FromSource>() => word?,
+            Err(error) = self.take_each(&mut awaited) => return Err(error),
+        };
+        match said {
+            FromSource::Go(_) if awaited.is_empty() => self.go(words).await,
+            _ => Err(Error::invalid("the source lets go of what it has not sent")),
+        }
+    }
+
+    /// Takes files for as long as it is polled.
+    async fn take_each(&self, awaited: &mut BTreeSet<String>) -> Result<(), Error> {
+        loop {
+            match channel::accept(&self.listener, &self.tls, &self.token).await? {
+                (Channel::Disk(id), mut stream) if awaited.contains(&id) => {
+                    files::receive(&self.servers.qemu.arriving_file(self.uuid, &id), &mut stream).await?;
+                    awaited.remove(&id);
+                    files::acknowledge(&mut stream).await?;
+                }
+                (other, _) => tracing::warn!(server = self.id, ?other, "the source sends what was not asked for"),
+            }
+        }
+    }
+
+    /// The source has let go.
+    async fn go(&self, words: &mut Words) -> Result<Took, Error> {
+        let begun = {
+            let _held = self.gate.lock().await;
+            self.servers.begin_held(self.uuid, &self.id, &self.migration).await
+        };
+        if let Err(error) = &begun {
+            // If the guest is this host's by now, the worker goes on with it.
+            if self.servers.moved(&self.id)?.is_some_and(|note| matches!(note.part, Part::Going)) {
+                return Ok(Took::Waits);
+            }
+            let reason = chain(error);
+            let _held = self.gate.lock().await;
+            self.servers.give_up_held(self.uuid, &self.id, &self.migration, &reason).await?;
+            let _ = words.say(&FromDestination::GaveUp(reason)).await;
+            return Ok(Took::Waits);
+        }
+        let _ = words.say(&FromDestination::Arrived).await;
+        self.servers.say_stage(&self.id, &self.migration, Stage::Arrived).await;
+        Ok(Took::Arrived)
     }
 
     async fn first_words(&self) -> Result<Words, Error> {
@@ -293,6 +371,14 @@ impl Arrival {
                 (other, _) => tracing::warn!(server = self.id, ?other, "the source sends what was not asked for"),
             }
         }
+    }
+}
+
+fn words_of(reason: &ExitReason) -> String {
+    match reason {
+        ExitReason::QemuError { text } => text.clone(),
+        ExitReason::HostKill { .. } => "it was killed".into(),
+        other => format!("{other:?}"),
     }
 }
 

@@ -11,6 +11,7 @@
 mod arrive;
 pub mod channel;
 mod connections;
+mod files;
 mod leave;
 pub mod plan;
 mod portrait;

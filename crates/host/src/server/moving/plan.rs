@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use unkai_link::item::ServerItem;
-use unkai_link::migration::{MigrationItem, MigrationProgress, Role, Stage};
+use unkai_link::migration::{Method, MigrationItem, MigrationProgress, Role, Stage};
 
 /// What is written down of the last move that this host took part in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub enum Step {
     Begin,
     GiveUp(String),
     Leave,
+    /// It is to be off before it leaves.
+    SwitchOff,
     /// The guest runs on here.
     TakeBack(Option<String>),
 }
@@ -70,9 +72,12 @@ pub fn next(item: &ServerItem, note: Option<&Note>, here: Here) -> Say {
             let part = note.filter(|note| note.migration == *id).map(|note| &note.part);
             arrive(part, here, *released, *abort)
         }
-        Some(MigrationItem { id, role: Role::Leave { .. }, abort }) => {
-            leave(note.filter(|note| note.migration == *id).map(|note| &note.part), *abort)
+        Some(MigrationItem { id, role: Role::Leave { method, .. }, abort }) => {
+            let on = *method == Method::Cold && here.machine;
+            leave(note.filter(|note| note.migration == *id).map(|note| &note.part), *abort, on)
         }
+        // Its disks stay as they are.
+        Some(MigrationItem { role: Role::Keep, .. }) => Say::Wait,
         None => match note.map(|note| &note.part) {
             // It ended without success, or the server came to this host by another way: what arrived before is not it.
             Some(Part::Arriving | Part::GaveUp(_)) => Say::Do(Step::Clear),
@@ -101,13 +106,14 @@ fn arrive(part: Option<&Part>, here: Here, released: bool, abort: bool) -> Say {
     }
 }
 
-fn leave(part: Option<&Part>, abort: bool) -> Say {
+fn leave(part: Option<&Part>, abort: bool, on: bool) -> Say {
     match part {
         Some(Part::HandedOver(_)) => Say::Wait,
         // Nobody attends to it: this process has just begun.
         Some(Part::Leaving) => Say::Do(Step::TakeBack(Some("the agent of the source was started again on the way".into()))),
         Some(Part::Stays(_)) => Say::Nothing,
         _ if abort => Say::Do(Step::TakeBack(Some("as was asked".into()))),
+        _ if on => Say::Do(Step::SwitchOff),
         _ => Say::Do(Step::Leave),
     }
 }
@@ -129,7 +135,7 @@ pub fn stage(item: &ServerItem, note: Option<&Note>, endpoint: Option<(u16, Stri
 /// The state of the server is not this host's to tell: it is not here yet, or not any more.
 pub fn is_elsewhere(item: &ServerItem, note: Option<&Note>) -> bool {
     match &item.migration {
-        Some(MigrationItem { role: Role::Arrive { .. }, .. }) => true,
+        Some(MigrationItem { role: Role::Arrive { .. } | Role::Keep, .. }) => true,
         Some(MigrationItem { id, role: Role::Leave { .. }, .. }) => {
             note.is_some_and(|note| note.migration == *id && matches!(note.part, Part::HandedOver(_)))
         }
@@ -141,7 +147,7 @@ pub fn is_elsewhere(item: &ServerItem, note: Option<&Note>) -> bool {
 mod tests {
     use super::*;
     use crate::server::plan::tests::item;
-    use unkai_link::migration::{Method, Partner};
+    use unkai_link::migration::Partner;
     use unkai_model::compute::Run;
 
     fn moving(role: Role, abort: bool) -> ServerItem {
@@ -151,7 +157,7 @@ mod tests {
         Partner { host: "h".into(), enrolment: 1 }
     }
     fn arriving(released: bool, abort: bool) -> ServerItem {
-        moving(Role::Arrive { from: partner(), released }, abort)
+        moving(Role::Arrive { from: partner(), released, cold: false }, abort)
     }
     fn leaving(abort: bool) -> ServerItem {
         let address = "192.0.2.1:1".parse().unwrap();
@@ -210,6 +216,18 @@ mod tests {
             assert_eq!(said(&leaving(abort), Some(("m", handed_over())), MACHINE), Say::Wait);
         }
         assert_eq!(said(&item(Run::Running), Some(("m", handed_over())), MACHINE), Say::Do(Step::TakeBack(None)));
+    }
+
+    #[test]
+    fn what_is_moved_while_off_is_switched_off_first_and_kept_afterwards() {
+        let address = "192.0.2.1:1".parse().unwrap();
+        let cold = || Role::Leave { to: partner(), address, token: "t".into(), method: Method::Cold, finish: false };
+        assert_eq!(said(&moving(cold(), false), None, MACHINE), Say::Do(Step::SwitchOff));
+        let off = Here { machine: false, ..MACHINE };
+        assert_eq!(said(&moving(cold(), false), None, off), Say::Do(Step::Leave));
+        assert_eq!(said(&moving(Role::Keep, false), Some(("m", handed_over())), off), Say::Wait);
+        assert!(is_elsewhere(&moving(Role::Keep, false), None));
+        assert_eq!(said(&item(Run::Running), Some(("m", handed_over())), off), Say::Do(Step::TakeBack(None)), "it comes back");
     }
 
     #[test]

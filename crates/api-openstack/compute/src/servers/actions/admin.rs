@@ -1,19 +1,15 @@
 //! What administrators ask, and what this cloud refuses in the original's words.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use axum::response::Response;
 use unkai_model::compute::{Host, Reset, Server, VmState};
 use unkai_store::View;
 
-use super::super::create::text;
 use super::super::delete::remove;
 use super::super::perform::{Rule, Tasks, perform};
 use super::super::schemas;
 use super::{Action, accepted};
 use crate::Fault;
 
-const MOVABLE: &[VmState] = &[VmState::Active, VmState::Stopped];
 static FORCE_DELETE: Rule = Rule {
     tasks: Tasks::Any,
     hosted: false,
@@ -31,12 +27,6 @@ static INJECT: Rule = Rule {
     )
 };
 static PASSWORD: Rule = Rule::verb("changePassword", "os_compute_api:os-admin-password", &[VmState::Active], "compute_set_admin_password");
-static MIGRATE: Rule = Rule { admin: true, ..Rule::verb("migrate", "os_compute_api:os-migrate-server:migrate", MOVABLE, "") };
-static EVACUATE: Rule = Rule {
-    admin: true,
-    tasks: Tasks::Any,
-    ..Rule::verb("evacuate", "os_compute_api:os-evacuate", &[VmState::Active, VmState::Stopped, VmState::Error], "")
-};
 static CRASH_DUMP: Rule = Rule {
     ..Rule::verb(
         "trigger_crash_dump",
@@ -100,36 +90,4 @@ pub(super) fn known_host(view: &View, name: Option<&str>, missing: fn(String) ->
         Some(name) if view.holder::<Host>("host-name", name).is_none() => Err(missing(format!("Compute host {name} could not be found."))),
         _ => Ok(()),
     }
-}
-
-/// Servers do not move between hosts yet: there is never another host to go to.
-pub async fn migrate(request: Action) -> Result<Response, Fault> {
-    if request.cx.version.at_least(56) {
-        request.check(&schemas::MIGRATE)?;
-    } else {
-        request.check_bare("migrate")?;
-    }
-    let host = text(&request.body["migrate"], "host");
-    perform(&request.cx, &request.id, &MIGRATE, move |tx, _, _| {
-        known_host(&tx.view(), host.as_deref(), Fault::bad_request)?;
-        Err(Fault::bad_request("No valid host was found. No valid host found for cold migrate"))
-    })
-    .await
-    .map(|()| accepted())
-}
-
-pub async fn evacuate(request: Action) -> Result<Response, Fault> {
-    request.check(&schemas::EVACUATE)?;
-    let host = text(&request.body["evacuate"], "host");
-    let body: Value = perform(&request.cx, &request.id, &EVACUATE, move |tx, server, _| {
-        known_host(&tx.view(), host.as_deref(), Fault::not_found)?;
-        let here = server.status.host.as_ref().and_then(|host| tx.get(host));
-        match here {
-            Some(here) if host.as_ref() == Some(&here.meta.name) => Err(Fault::bad_request("The target host can't be the same one.")),
-            Some(here) if here.is_up() => Err(Fault::bad_request(format!("Compute service of {} is still in use.", here.meta.name))),
-            _ => Err(Fault::bad_request("No valid host was found. There are not enough hosts available.")),
-        }
-    })
-    .await?;
-    Ok(Json(json!({ "adminPass": body })).into_response())
 }

@@ -1,15 +1,18 @@
-//! Moving a server to another host while it runs.
+//! Moving a server to another host: while it runs, or by way of being off.
+
+use std::sync::Arc;
 
 use axum::response::Response;
 use serde_json::Value;
 use unkai_model::Meta;
-use unkai_model::compute::{Host, Migration, MigrationKind, Server, VmState};
+use unkai_model::compute::{Host, Migration, MigrationKind, Server, Verb, VmState};
 use unkai_store::{Tx, View};
 
 use super::super::create::text;
 use super::super::cx::Cx;
 use super::super::perform::{Rule, perform};
 use super::super::schemas;
+use super::super::state::State;
 use super::admin::known_host;
 use super::{Action, accepted};
 use crate::{Fault, Microversion};
@@ -32,11 +35,11 @@ pub async fn live_migrate(request: Action) -> Result<Response, Fault> {
     request.check(&schemas::LIVE_MIGRATE)?;
     let wanted = request.body["os-migrateLive"].clone();
     let cx = request.cx.clone();
-    perform(&request.cx, &request.id, &LIVE_MIGRATE, move |tx, server, _| begin(tx, &cx, server, &wanted)).await?;
+    perform(&request.cx, &request.id, &LIVE_MIGRATE, move |tx, server, state| begin(tx, &cx, server, state, &wanted)).await?;
     Ok(accepted())
 }
 
-fn begin(tx: &mut Tx, cx: &Cx, server: &mut Server, wanted: &Value) -> Result<(), Fault> {
+fn begin(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: &Value) -> Result<(), Fault> {
     let host = text(wanted, "host");
     let view = tx.view();
     known_host(&view, host.as_deref(), Fault::bad_request)?;
@@ -61,8 +64,51 @@ fn begin(tx: &mut Tx, cx: &Cx, server: &mut Server, wanted: &Value) -> Result<()
     migration.wish.force |= host.is_some() && !cx.version.at_least(30);
     migration.wish.host = host;
     server.status.migration = Some(migration.meta.id.clone());
+    server.ask_control(Verb::LiveMigrate, state.vm);
     tx.insert(migration)?;
     Ok(())
+}
+
+static MIGRATE: Rule = Rule {
+    admin: true,
+    lasting: true,
+    ..Rule::verb("migrate", "os_compute_api:os-migrate-server:migrate", &[VmState::Active, VmState::Stopped], "cold_migrate")
+};
+
+/// It is shut down, moved, started, and waits for confirmation as after a resize.
+pub async fn migrate(request: Action) -> Result<Response, Fault> {
+    if request.cx.version.at_least(56) {
+        request.check(&schemas::MIGRATE)?;
+    } else {
+        request.check_bare("migrate")?;
+    }
+    let (cx, host) = (request.cx.clone(), text(&request.body["migrate"], "host"));
+    perform(&request.cx, &request.id, &MIGRATE, move |tx, server, state| {
+        let view = tx.view();
+        known_host(&view, host.as_deref(), Fault::bad_request)?;
+        let here = usable_host(&view, server, "migrate")?;
+        if host.as_ref() == Some(&here.meta.name) {
+            return Err(Fault::bad_request("No valid host was found. Unable to migrate instance to the same host."));
+        }
+        if nobody(&view, &here, host.as_deref()).is_some() {
+            return Err(Fault::bad_request("No valid host was found. No valid host found for cold migrate"));
+        }
+        let mut migration = new(tx, &cx, server, &here, MigrationKind::Cold);
+        migration.wish.host = host.clone();
+        server.status.migration = Some(migration.meta.id.clone());
+        server.ask_control(Verb::Migrate, state.vm);
+        tx.insert(migration)?;
+        Ok(())
+    })
+    .await?;
+    Ok(accepted())
+}
+
+/// The host of a server that is to do its part.
+pub fn usable_host(view: &View, server: &Server, action: &str) -> Result<Arc<Host>, Fault> {
+    let here = server.status.host.as_ref().and_then(|host| view.get(host));
+    let here = here.ok_or_else(|| Fault::conflict(format!("Instance {} is in an invalid state for '{action}'", server.meta.id)))?;
+    if here.is_up() { Ok(here) } else { Err(Fault::conflict(format!("Service is unavailable at this time: host {}", here.meta.name))) }
 }
 
 /// One that waits for its destination.
@@ -84,7 +130,7 @@ fn not_shared(here: &Host) -> String {
 }
 
 /// What an older client is told at once: that there is nowhere to go.
-fn nobody(view: &View, here: &Host, wanted: Option<&str>) -> Option<String> {
+pub fn nobody(view: &View, here: &Host, wanted: Option<&str>) -> Option<String> {
     let named = |host: &Host| wanted.is_none_or(|name| host.meta.name == name);
     let others: Vec<_> = view.all::<Host>().filter(|host| host.meta.id != here.meta.id && named(host)).collect();
     match wanted {

@@ -1,6 +1,7 @@
 //! `POST /servers/{id}/action`: one key says what is asked, its value how.
 
 mod admin;
+mod evacuate;
 mod floating;
 mod groups;
 mod image;
@@ -59,9 +60,9 @@ pub async fn action(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Respon
         "forceDelete" => admin::force_delete(request).await,
         "restore" => admin::restore(request).await,
         "os-resetState" => admin::reset_state(request).await,
-        "migrate" => admin::migrate(request).await,
+        "migrate" => migrate::migrate(request).await,
         "os-migrateLive" => migrate::live_migrate(request).await,
-        "evacuate" => admin::evacuate(request).await,
+        "evacuate" => evacuate::evacuate(request).await,
         "trigger_crash_dump" => admin::crash_dump(request).await,
         "addFixedIp" => groups::add_fixed_ip(request).await,
         "removeFixedIp" => groups::remove_fixed_ip(request).await,

@@ -3,18 +3,22 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use unkai_model::Id;
-use unkai_model::compute::{FlavorCopy, Host, Resize, ResizeState, Run, Server, Verb, VmState};
+use unkai_model::compute::{FlavorCopy, Host, MigrationKind, Resize, ResizeState, Run, Server, Verb, VmState};
 use unkai_store::Tx;
 
 use super::super::availability;
 use super::super::create::{self, hold_sizes, reference};
+use super::super::cx::Cx;
 use super::super::perform::{Rule, perform};
 use super::super::schemas;
 use super::super::state::State;
-use super::{Action, accepted};
+use super::{Action, accepted, migrate};
 use crate::Fault;
 
-static RESIZE: Rule = Rule::verb("resize", "os_compute_api:servers:resize", &[VmState::Active, VmState::Stopped], "compute_prep_resize");
+static RESIZE: Rule = Rule {
+    lasting: true,
+    ..Rule::verb("resize", "os_compute_api:servers:resize", &[VmState::Active, VmState::Stopped], "compute_prep_resize")
+};
 static CONFIRM: Rule = Rule::verb("confirmResize", "os_compute_api:servers:confirm_resize", &[VmState::Resized], "compute_confirm_resize");
 static REVERT: Rule = Rule::verb("revertResize", "os_compute_api:servers:revert_resize", &[VmState::Resized], "compute_revert_resize");
 
@@ -27,13 +31,13 @@ pub async fn resize(request: Action) -> Result<Response, Fault> {
         if wanted.get("OS-DCF:diskConfig").is_some() {
             server.spec.launch.manual_disk = wanted["OS-DCF:diskConfig"] == "MANUAL";
         }
-        change(tx, server, state, flavor)
+        change(tx, &cx, server, state, flavor)
     })
     .await?;
     Ok(accepted())
 }
 
-fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -> Result<(), Fault> {
+fn change(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, flavor: FlavorCopy) -> Result<(), Fault> {
     let present = &server.spec.launch.flavor;
     if flavor.id == present.id {
         return Err(Fault::bad_request("When resizing, instances must change flavor!"));
@@ -45,6 +49,10 @@ fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -
     if flavor.disk_gib < present.disk_gib {
         return Err(why("Resizing to a smaller disk is not supported."));
     }
+    let here = server.status.host.as_ref().and_then(|host| tx.get(host));
+    if let Some(here) = here.filter(|here| !has_room(tx, here, &flavor)) {
+        return elsewhere(tx, cx, server, state, &here, flavor);
+    }
     let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);
     availability::turn(server)?;
     server.ask(Verb::Resize, state.vm);
@@ -55,6 +63,36 @@ fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -
         hold_sizes(tx, project, &server.spec.user);
     }
     from_host.iter().for_each(|host| hold_host(tx, host, &server.spec.launch.flavor));
+    Ok(())
+}
+
+/// For the new size beside the old one.
+fn has_room(tx: &Tx, host: &Host, flavor: &FlavorCopy) -> bool {
+    let view = tx.view();
+    flavor.resources().iter().all(|(class, need)| view.tally(class, host.meta.id.as_str()) + need <= host.usable(class))
+}
+
+/// Another host that has room takes it, in its new size. When there is none the refusal says what is missing here.
+fn elsewhere(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, here: &Host, flavor: FlavorCopy) -> Result<(), Fault> {
+    if migrate::nobody(&tx.view(), here, None).is_some() || !here.is_up() {
+        hold_host(tx, &here.meta.id, &flavor);
+        let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);
+        server.spec.resize = Some(Resize {
+            from,
+            from_host: Some(here.meta.id.clone()),
+            was: server.spec.run,
+            state: ResizeState::Changing,
+            since: tx.now(),
+        });
+        return Ok(());
+    }
+    let migration = migrate::new(tx, cx, server, here, MigrationKind::Resize).to_size(server, flavor);
+    server.status.migration = Some(migration.meta.id.clone());
+    server.ask_control(Verb::Resize, state.vm);
+    tx.insert(migration)?;
+    if let Some(project) = &server.meta.project {
+        hold_sizes(tx, project, &server.spec.user);
+    }
     Ok(())
 }
 

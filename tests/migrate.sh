@@ -209,6 +209,28 @@ until_true 90 keeps || die "its disk did not come along"
 newest_is s confirmed || die "the migration is $(newest s)"
 until_true 10 charged || { "$UNKAI" status --state "$dir/c"; die "charges are left"; }
 
+echo "-- a host is drained, and says what waits"
+here=$(where)
+os server create off --image mini --flavor m1.nano --nic none --availability-zone "nova:$here" -f value -c id >/dev/null
+os server create asleep --image mini --flavor m1.nano --nic none --availability-zone "nova:$here" -f value -c id >/dev/null
+for one in off asleep; do until_true 60 status_is $one ACTIVE || die "$one is not ACTIVE"; done
+os server stop off
+os server suspend asleep
+until_true 90 status_is off SHUTOFF || die "a server does not stop"
+until_true 90 status_is asleep SUSPENDED || die "a server is not suspended"
+"$UNKAI" host drain "$here" --state "$dir/c"
+drained() { says "draining: 1 server" "$UNKAI" host drain "$here" --state "$dir/c"; }
+until_true 120 drained || { "$UNKAI" status --state "$dir/c"; die "the host is not drained"; }
+says "asleep  waits: it is suspended" "$UNKAI" status --state "$dir/c" || die "it is not said what waits"
+says " $here .*  draining$" "$UNKAI" host list --state "$dir/c" || die "the list does not say that the host is drained"
+on s "$here" && die "s is still there"
+on off "$here" && die "what is off is still there"
+until_true 30 status_is off SHUTOFF || die "what was off is not off"
+settled s || die "s does not run"
+os server delete --wait off asleep
+says " $here .*  drained$" "$UNKAI" host list --state "$dir/c" || die "the list does not say that the host is drained"
+"$UNKAI" host undrain "$here" --state "$dir/c"
+
 echo "-- its host dies: it begins anew elsewhere when an operator says that the machine is off"
 here=$(where)
 os server evacuate s 2>"$dir/refusal" && die "a server was taken from a host that is up"

@@ -153,6 +153,11 @@ async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
         let order = order.clone();
         store.transact(move |tx| placement::place(tx, &order, &servers)).await?;
     }
+    let drained = migration::drain::due(&view, store.now());
+    if !drained.is_empty() {
+        store.transact(move |tx| migration::drain::act(tx, &drained)).await?;
+    }
+    let view = store.view();
     let moving = migration::due(&view);
     if !moving.is_empty() {
         let order = order.clone();

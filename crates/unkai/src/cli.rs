@@ -102,6 +102,20 @@ enum HostCommand {
         #[command(flatten)]
         state: StateArg,
     },
+    /// Take no new servers, and let those that are there leave, a few at a time. Says what is left and why; asked again, what is left then.
+    Drain {
+        /// Id or name.
+        host: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Take servers again.
+    Undrain {
+        /// Id or name.
+        host: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
     /// Cut a host off, at once and for good. Its servers are not touched.
     Revoke {
         /// Id or name.
@@ -277,6 +291,12 @@ impl Cli {
                 local::act(&state.dir, &format!("/host/token?seconds={}&uses={uses}{host}", ttl.as_secs()))
             }
             Command::Host(HostCommand::List { state }) => local::print(&state.dir, "/hosts"),
+            Command::Host(HostCommand::Drain { host, state }) => {
+                local::act(&state.dir, &format!("/host/drain?host={}", why::escaped(&host)))
+            }
+            Command::Host(HostCommand::Undrain { host, state }) => {
+                local::act(&state.dir, &format!("/host/undrain?host={}", why::escaped(&host)))
+            }
             Command::Host(HostCommand::Revoke { host, state }) => {
                 local::act(&state.dir, &format!("/host/revoke?host={}", why::escaped(&host)))
             }

@@ -47,6 +47,8 @@ pub async fn serve(path: PathBuf, local: Local) {
         .route("/hosts", get(hosts))
         .route("/host/token", post(host_token))
         .route("/host/revoke", post(host_revoke))
+        .route("/host/drain", post(host_drain))
+        .route("/host/undrain", post(host_undrain))
         .route("/survive", get(survive))
         .route("/availability", post(availability))
         .with_state(local);
@@ -66,7 +68,7 @@ async fn axum_serve(listener: UnixListener, router: Router) -> std::io::Result<(
 }
 
 async fn status(State(local): State<Local>) -> String {
-    why::status(&local.store.view(), &local.url)
+    why::status(&local.store.view(), &local.url, local.store.now())
 }
 
 async fn explain(State(local): State<Local>, UrlPath(id): UrlPath<String>) -> String {
@@ -107,6 +109,20 @@ async fn host_revoke(State(local): State<Local>, Query(named): Query<HostNamed>)
     let revoked = host.clone();
     local.store.transact(move |tx| unkai_control::hosts::revoke(tx, &revoked)).await?;
     Ok(format!("host {host} is cut off\n"))
+}
+
+async fn host_drain(State(local): State<Local>, Query(named): Query<HostNamed>) -> Result<String, Refusal> {
+    let host = find(&local, &named.host).await?;
+    let drained = host.clone();
+    local.store.transact(move |tx| unkai_control::migration::drain::set(tx, &drained, true)).await?;
+    Ok(why::drain(&local.store.read().await?, &host, local.store.now()))
+}
+
+async fn host_undrain(State(local): State<Local>, Query(named): Query<HostNamed>) -> Result<String, Refusal> {
+    let host = find(&local, &named.host).await?;
+    let open = host.clone();
+    local.store.transact(move |tx| unkai_control::migration::drain::set(tx, &open, false)).await?;
+    Ok(format!("host {host} takes servers again; what has left does not come back by itself\n"))
 }
 
 #[derive(Deserialize)]

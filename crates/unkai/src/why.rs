@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use unkai_control::availability::survive::{Lost, Redundancy};
+use unkai_control::migration::drain::{Remains, remaining};
 use unkai_control::{availability, placement};
 use unkai_model::compute::{Failover, Host, Method, Migration, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
@@ -22,7 +23,7 @@ pub fn escaped(text: &str) -> String {
     text.bytes().map(|b| if safe(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-pub fn status(view: &View, url: &str) -> String {
+pub fn status(view: &View, url: &str, now: Timestamp) -> String {
     let mut out = format!("cloud     {url}  (revision {})\n", view.revision());
     for host in view.all::<Host>() {
         let id = host.meta.id.as_str();
@@ -37,6 +38,9 @@ pub fn status(view: &View, url: &str) -> String {
             used("MEMORY_MB"),
             used("DISK_GB")
         );
+        if host.drain.is_some() {
+            out.push_str(&indented(&drain(view, &host.meta.id, now)));
+        }
         for machine in unmanaged(view, &host) {
             let (by, name, state) = (&machine.by, &machine.name, &machine.state);
             let _ = writeln!(out, "  unmanaged  {name}  {by}  {state}  processors {}  memory {} MiB", machine.vcpus, machine.memory_mib);
@@ -52,6 +56,29 @@ pub fn status(view: &View, url: &str) -> String {
         let _ = writeln!(out, "{name:<9} {count}");
     }
     let _ = writeln!(out, "images    {}", view.count::<Image>());
+    out
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// What a host that is drained still has, and why.
+pub fn drain(view: &View, host: &Id<Host>, now: Timestamp) -> String {
+    let left = remaining(view, host, now);
+    let mut out = match left.len() {
+        0 => "drained: nothing is left here\n".to_owned(),
+        1 => "draining: 1 server is left\n".to_owned(),
+        many => format!("draining: {many} servers are left\n"),
+    };
+    for (server, remains) in left {
+        let why = match remains {
+            Remains::Moves(to) => format!("moves to {to}"),
+            Remains::Next(_) => "moves when it is its turn".into(),
+            Remains::Waits(reason) => format!("waits: {reason}"),
+        };
+        let _ = writeln!(out, "  {}  {}  {why}", server.meta.id, server.meta.name);
+    }
     out
 }
 
@@ -71,8 +98,13 @@ pub fn hosts(view: &View) -> String {
         };
         let since = status.admission.revoked.or(status.since).map(|at| at.to_string()).unwrap_or_default();
         let servers = view.by_index::<Server>("host", id.as_str()).count();
+        let drain = match host.drain {
+            Some(_) if servers == 0 => "  drained",
+            Some(_) => "  draining",
+            None => "",
+        };
         let address = status.address.map(|address| address.to_string()).unwrap_or_default();
-        let _ = writeln!(out, "{id}  {}  {state}  {since}  {address}  servers {servers}", host.meta.name);
+        let _ = writeln!(out, "{id}  {}  {state}  {since}  {address}  servers {servers}{drain}", host.meta.name);
     }
     out
 }

@@ -8,6 +8,7 @@
 //! or is fenced, so that it can run there no more.
 
 mod choose;
+pub mod drain;
 mod end;
 pub mod items;
 pub mod reports;

@@ -20,6 +20,9 @@ pub struct Host {
     pub number: u64,
     #[serde(default)]
     pub disabled: Option<String>,
+    /// Its servers are to leave it; since when.
+    #[serde(default)]
+    pub drain: Option<Timestamp>,
     /// Set by an operator to say that the machine is known to be down.
     #[serde(default)]
     pub forced_down: bool,
@@ -145,7 +148,7 @@ impl Host {
     /// One that nothing is known of yet. `number`: see the field.
     pub fn new(meta: Meta<Host>, number: u64) -> Self {
         let (tags, capacity, status) = Default::default();
-        Host { meta, number, disabled: None, forced_down: false, tags, capacity, fence: None, fences: 0, status }
+        Host { meta, number, disabled: None, drain: None, forced_down: false, tags, capacity, fence: None, fences: 0, status }
     }
 
     /// May new servers be placed here?
@@ -179,8 +182,11 @@ impl Kind for Host {
     const NAME: &'static str = "host";
     crate::meta_accessors!();
 
-    /// Index: `fenced`, while it is.
+    /// Indexes: `fenced` and `drain`, while it is.
     fn derive(&self, d: &mut Derived) {
+        if self.drain.is_some() {
+            d.index("drain", "yes");
+        }
         if self.fence.is_some() {
             d.index("fenced", "yes");
         }

@@ -71,8 +71,15 @@ pub struct VolumeItem {
     pub backend: Backend,
     /// False: it, and all that is its own, is to go.
     pub present: bool,
+    /// It has been whole: if it is not there now, that is a fault, and it is not made again.
+    #[serde(default)]
+    pub made: bool,
+    /// The fencing generation that this host works on it with; that of a use of it here when there is one.
+    #[serde(default)]
+    pub fence: u64,
     /// Only grows.
     pub size_gib: u64,
+    /// Blank once it was made.
     pub source: Source,
     pub encryption: Option<Encryption>,
     /// The server here that uses it now: growing and snapshots go through its QEMU.

@@ -89,32 +89,11 @@ pub fn create_server(tx: &mut Tx, name: &str) -> Result<Id<Server>, Error> {
     let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, ..FlavorCopy::default() };
     let mut server = Server {
         meta: Meta::new(tx.new_id()).named(name),
-        spec: ServerSpec::new("u", launch(flavor, name)),
+        spec: ServerSpec::new("u", Launch::new(flavor, name)),
         status: ServerStatus::default(),
     };
     server.ask(Verb::Create, VmState::Building);
     tx.insert(server).map(|server| server.meta.id.clone())
-}
-
-fn launch(flavor: FlavorCopy, name: &str) -> Launch {
-    Launch {
-        flavor,
-        image: None,
-        image_properties: Default::default(),
-        shelved_image: None,
-        boot: Default::default(),
-        hostname: name.into(),
-        key_name: None,
-        public_key: None,
-        user_data: None,
-        config_drive: false,
-        admin_password: None,
-        personality: Default::default(),
-        reservation: String::new(),
-        launch_index: 0,
-        trusted_certs: None,
-        manual_disk: false,
-    }
 }
 
 /// Asks for another state.

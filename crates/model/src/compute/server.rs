@@ -65,6 +65,9 @@ pub struct ServerSpec {
     /// Started elsewhere, its local disks may begin anew from its image.
     #[serde(default)]
     pub discards_local: bool,
+    /// A volume that it has or is being given is in a pool of one host alone. Written by control; see [`Server::hold`].
+    #[serde(default)]
+    pub local_volumes: bool,
     /// After the loss of a host, servers with a higher number are started elsewhere first.
     #[serde(default)]
     pub priority: i32,
@@ -110,6 +113,7 @@ impl ServerSpec {
             availability: Availability::None,
             availability_since: 0,
             discards_local: false,
+            local_volumes: false,
             priority: 0,
             hard_reboots: 0,
             soft_reboots: 0,
@@ -242,6 +246,46 @@ pub enum BootDisk {
     /// A disk on the host, made from the image.
     #[default]
     Local,
+    /// The volume of its attachment with boot index 0.
+    Volume,
+}
+
+impl Launch {
+    /// A disk as large as the flavor says, and nothing on it.
+    pub fn new(flavor: FlavorCopy, hostname: impl Into<String>) -> Self {
+        let (image_properties, boot, personality, reservation) = Default::default();
+        Launch {
+            flavor,
+            image: None,
+            image_properties,
+            shelved_image: None,
+            boot,
+            hostname: hostname.into(),
+            key_name: None,
+            public_key: None,
+            user_data: None,
+            config_drive: false,
+            admin_password: None,
+            personality,
+            reservation,
+            launch_index: 0,
+            trusted_certs: None,
+            manual_disk: false,
+        }
+    }
+
+    /// What a server that is launched so takes from its host, by resource class. A root disk that is a volume takes nothing.
+    pub fn resources(&self) -> [(&'static str, i64); 3] {
+        self.resources_of(&self.flavor)
+    }
+
+    /// The same with another flavor.
+    pub fn resources_of(&self, flavor: &FlavorCopy) -> [(&'static str, i64); 3] {
+        match self.boot {
+            BootDisk::Local => flavor.resources(),
+            BootDisk::Volume => FlavorCopy { disk_gib: 0, ..flavor.clone() }.resources(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -265,7 +309,7 @@ pub struct FlavorCopy {
 }
 
 impl FlavorCopy {
-    /// What one server of this flavor takes from its host, by resource class.
+    /// What one server of this flavor with a local root disk takes from its host, by resource class.
     pub fn resources(&self) -> [(&'static str, i64); 3] {
         let disk = self.disk_gib + self.ephemeral_gib + self.swap_mib.div_ceil(1024);
         [("VCPU", i64::from(self.vcpus)), ("MEMORY_MB", self.ram_mib as i64), ("DISK_GB", disk as i64)]
@@ -436,9 +480,22 @@ impl Server {
 
     /// Why it could not be started on another host with what it has; none when it could.
     pub fn bound_to_host(&self) -> Option<&'static str> {
-        let flavor = &self.spec.launch.flavor;
-        let local = self.spec.launch.image.is_some() || flavor.disk_gib + flavor.ephemeral_gib + flavor.swap_mib > 0;
-        (self.spec.launch.boot == BootDisk::Local && local && !self.spec.discards_local).then_some("its disks are on its host alone")
+        let (launch, flavor) = (&self.spec.launch, &self.spec.launch.flavor);
+        if self.spec.local_volumes {
+            return Some("a volume of it is in a pool of its host alone");
+        }
+        let root = launch.boot == BootDisk::Local && (launch.image.is_some() || flavor.disk_gib > 0);
+        let local = root || flavor.ephemeral_gib + flavor.swap_mib > 0;
+        (local && !self.spec.discards_local).then_some("its disks are on its host alone")
+    }
+
+    /// Says whether a volume of it is in a pool of one host alone. Its host has to learn of it, as of a turn of the dial.
+    pub fn hold(&mut self, local_volumes: bool) {
+        if self.spec.local_volumes != local_volumes {
+            self.meta.generation += 1;
+            self.spec.local_volumes = local_volumes;
+            self.spec.availability_since = self.meta.generation;
+        }
     }
 
     /// Turns the dial, also while it runs. Its host has to learn of it before the cloud may rely on it.
@@ -466,17 +523,17 @@ impl Server {
 
     /// What this server takes from its host now, by resource class.
     pub fn charges(&self) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + '_ {
-        let now = self.status.host.iter().flat_map(|host| charge(host, &self.spec.launch.flavor));
+        let now = self.status.host.iter().flat_map(|host| charge(host, self.spec.launch.resources()));
         let before = self.spec.resize.iter().flat_map(move |resize| {
             let host = resize.from_host.as_ref().or(self.status.host.as_ref());
-            host.into_iter().flat_map(|host| charge(host, &resize.from))
+            host.into_iter().flat_map(|host| charge(host, self.spec.launch.resources_of(&resize.from)))
         });
         now.chain(before)
     }
 }
 
-fn charge<'a>(host: &'a Id<Host>, flavor: &'a FlavorCopy) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + 'a {
-    flavor.resources().into_iter().filter(|(_, amount)| *amount > 0).map(|(class, amount)| (host.clone(), class, amount))
+fn charge(host: &Id<Host>, resources: [(&'static str, i64); 3]) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> {
+    resources.into_iter().filter(|(_, amount)| *amount > 0).map(|(class, amount)| (host.clone(), class, amount))
 }
 
 impl Kind for Server {
@@ -516,7 +573,8 @@ impl Kind for Server {
         if let Some(host) = self.status.host.as_ref().filter(|_| self.is_protected()) {
             d.index("protected", host);
         }
-        if self.spec.launch.shelved_image.is_some() {
+        let leaves = self.spec.run == Run::Shelved && self.spec.launch.boot == BootDisk::Volume;
+        if self.spec.launch.shelved_image.is_some() || leaves {
             d.index("shelved", "yes");
         }
         if let Some(group) = &self.spec.wish.group {

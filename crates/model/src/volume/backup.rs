@@ -70,11 +70,12 @@ impl Kind for Backup {
     const NOUN: &'static str = "backup";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `volume`, `parent`, `carrier`, `deleting`. Tallies: `backups`, `backup_gigabytes` of the project.
+    /// Indexes: `project`, `volume`, `parent`, `repository`, `carrier`, `deleting`. Tallies: `backups`, `backup_gigabytes` of the project.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
         d.index("project", project);
         d.index("volume", &self.volume);
+        d.index("repository", &self.repository);
         d.refers(&self.repository);
         if let Some(parent) = &self.parent {
             d.index("parent", parent);

@@ -125,14 +125,14 @@ enum Turn {
 }
 
 fn turn(server: &Server, attachment: &Attachment) -> Turn {
-    let (observed, launched) = (&server.status.observed, server.status.timeline.launched.is_some());
+    let observed = &server.status.observed;
     if observed.generation < attachment.generation {
         return Turn::Stays;
     }
     match (&observed.phase, attachment.state) {
         (Phase::Unknown | Phase::Preparing(_), _) | (_, AttachState::Reserved | AttachState::Attached) => Turn::Stays,
-        // A server that could not be built keeps what it was to have: it may be started again, and its end decides about the volumes.
-        (Phase::Failed(_), AttachState::Attaching) if launched && !attachment.is_root() => Turn::Back,
+        // What it was to have from the start it keeps, though it could not be built: it may be started again, and its end decides.
+        (Phase::Failed(_), AttachState::Attaching) if attachment.generation > server.status.assigned => Turn::Back,
         (Phase::Failed(_) | Phase::Gone, AttachState::Attaching) => Turn::Stays,
         (Phase::Failed(_), AttachState::Detaching) => Turn::Back,
         (_, AttachState::Attaching) => Turn::Begins,
@@ -235,16 +235,11 @@ mod tests {
     use unkai_model::compute::{BootDisk, FlavorCopy, Launch, ServerSpec, ServerStatus, StopReason};
     use unkai_model::volume::Mode;
 
-    fn server(phase: Phase, generation: u64, launched: bool) -> Server {
-        let launch = Launch::new(FlavorCopy::default(), "s");
-        let mut server = Server {
-            meta: Meta::new("s"),
-            spec: ServerSpec::new("u", Launch { boot: BootDisk::Volume, ..launch }),
-            status: ServerStatus::default(),
-        };
-        server.status.observed.phase = phase;
-        server.status.observed.generation = generation;
-        server.status.timeline.launched = launched.then_some(jiff::Timestamp::UNIX_EPOCH);
+    fn server(phase: Phase, generation: u64, assigned: u64) -> Server {
+        let launch = Launch { boot: BootDisk::Volume, ..Launch::new(FlavorCopy::default(), "s") };
+        let mut server = Server { meta: Meta::new("s"), spec: ServerSpec::new("u", launch), status: ServerStatus::default() };
+        (server.status.observed.phase, server.status.observed.generation) = (phase, generation);
+        server.status.assigned = assigned;
         server
     }
 
@@ -253,29 +248,24 @@ mod tests {
         use AttachState::{Attached, Attaching, Detaching, Reserved};
         let failed = || Phase::Failed("no".into());
         let stopped = || Phase::Stopped(StopReason::Asked);
-        for (phase, generation, launched, state, root, expected) in [
-            (Phase::Running, 3, true, Attaching, false, Turn::Begins),
-            (Phase::Running, 2, true, Attaching, false, Turn::Stays),
-            (Phase::Preparing("disk".into()), 3, true, Attaching, false, Turn::Stays),
-            (stopped(), 4, true, Attaching, false, Turn::Begins),
-            (stopped(), 4, true, Detaching, false, Turn::Ends),
-            (Phase::Running, 3, true, Reserved, false, Turn::Stays),
-            (failed(), 3, true, Attached, false, Turn::Stays),
-            (failed(), 3, true, Attaching, false, Turn::Back),
-            (failed(), 3, true, Detaching, false, Turn::Back),
-            (failed(), 3, false, Attaching, false, Turn::Stays),
-            (failed(), 3, true, Attaching, true, Turn::Stays),
-            (Phase::Gone, 3, true, Attaching, false, Turn::Stays),
-            (Phase::Gone, 3, true, Detaching, false, Turn::Ends),
+        for (phase, generation, assigned, state, expected) in [
+            (Phase::Running, 3, 1, Attaching, Turn::Begins),
+            (Phase::Running, 2, 1, Attaching, Turn::Stays),
+            (Phase::Preparing("disk".into()), 3, 1, Attaching, Turn::Stays),
+            (stopped(), 4, 1, Attaching, Turn::Begins),
+            (stopped(), 4, 1, Detaching, Turn::Ends),
+            (Phase::Running, 3, 1, Reserved, Turn::Stays),
+            (failed(), 3, 1, Attached, Turn::Stays),
+            (failed(), 3, 1, Attaching, Turn::Back),
+            (failed(), 3, 1, Detaching, Turn::Back),
+            (failed(), 3, 3, Attaching, Turn::Stays),
+            (Phase::Gone, 3, 1, Attaching, Turn::Stays),
+            (Phase::Gone, 3, 1, Detaching, Turn::Ends),
         ] {
             let case = format!("{phase:?} at {generation}, {state:?}");
-            let attachment = Attachment {
-                state,
-                generation: 3,
-                boot_index: root.then_some(0),
-                ..Attachment::new(Meta::new("a"), Id::new("v"), Some(Id::new("s")), Mode::ReadWrite)
-            };
-            assert_eq!(turn(&server(phase, generation, launched), &attachment), expected, "{case}");
+            let attachment = Attachment::new(Meta::new("a"), Id::new("v"), Some(Id::new("s")), Mode::ReadWrite);
+            let attachment = Attachment { state, generation: 3, ..attachment };
+            assert_eq!(turn(&server(phase, generation, assigned), &attachment), expected, "{case}");
         }
     }
 }

@@ -100,8 +100,12 @@ fn whom_backup(view: &View, backup: &Backup) -> Option<Id<Host>> {
     present.cloned().or_else(|| best(view, &pool, of_volume.as_ref(), &[]))
 }
 
+pub fn is_due(view: &View) -> bool {
+    !due(view).is_empty() || !due_backups(view).is_empty()
+}
+
 /// Volumes whose carrier is not who it should be.
-pub fn due(view: &View) -> Vec<Id<Volume>> {
+fn due(view: &View) -> Vec<Id<Volume>> {
     let mut ids: Vec<Id<Volume>> = Vec::new();
     for index in ["adrift", "deleting", "growing"] {
         ids.extend(view.by_index::<Volume>(index, "yes").map(|volume| volume.meta.id.clone()));
@@ -117,7 +121,7 @@ pub fn due(view: &View) -> Vec<Id<Volume>> {
 }
 
 /// Backups that are to go and whose carrier is not who it should be.
-pub fn due_backups(view: &View) -> Vec<Id<Backup>> {
+fn due_backups(view: &View) -> Vec<Id<Backup>> {
     let deleting = view.by_index::<Backup>("deleting", "yes");
     let moves = |backup: &Arc<Backup>| whom_backup(view, backup).is_some_and(|to| backup.carrier.as_ref() != Some(&to));
     deleting.filter(moves).map(|backup| backup.meta.id.clone()).collect()

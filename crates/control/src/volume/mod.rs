@@ -25,10 +25,7 @@ use unkai_store::{Tx, View};
 
 /// Work that waits in a view; all of it is looked at again by [`act`].
 pub fn is_due(view: &View) -> bool {
-    !pools::waiting(view).is_empty()
-        || !carriers::due(view).is_empty()
-        || !sources::lost(view).is_empty()
-        || !attachments::due(view).is_empty()
+    !pools::waiting(view).is_empty() || carriers::is_due(view) || !sources::lost(view).is_empty() || !attachments::due(view).is_empty()
 }
 
 pub fn act(tx: &mut Tx) -> Result<(), Error> {

@@ -152,7 +152,7 @@ pub struct VolumeUse {
     #[serde(default)]
     pub bus: Option<String>,
     pub read_only: bool,
-    /// Others may have it open for writing too.
+    /// Others may have it open for writing too, each under a generation of its own: none of them fences another.
     pub shared: bool,
     /// A tag for the guest to find it by.
     #[serde(default)]

@@ -325,7 +325,7 @@ impl Work<'_> {
 
     /// A server has what it writes to before it runs.
     fn open(&self, item: &ServerItem) -> Phase {
-        let opened = item.volumes.iter().try_for_each(|use_| self.machine.storage.open(&use_.volume, use_.generation));
+        let opened = item.volumes.iter().try_for_each(|use_| self.machine.storage.open(use_));
         opened.map_or_else(Phase::Failed, |()| Phase::Running)
     }
 

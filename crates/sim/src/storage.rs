@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use unkai_link::volume::{
-    BackupFacts, BackupItem, BackupReport, PoolItem, PoolReport, RestoreFrom, Source, VolumeItem, VolumePhase, VolumeReport,
+    BackupFacts, BackupItem, BackupReport, PoolItem, PoolReport, RestoreFrom, Source, VolumeItem, VolumePhase, VolumeReport, VolumeUse,
 };
 
 /// GiB that a simulated pool has.
@@ -64,10 +64,11 @@ impl Storage {
     }
 
     /// A server is to use it from now on.
-    pub fn open(&self, volume: &str, fence: u64) -> Result<(), String> {
+    pub fn open(&self, use_: &VolumeUse) -> Result<(), String> {
         let mut state = self.lock();
+        let volume = &use_.volume;
         let stored = state.volumes.get_mut(volume).ok_or_else(|| format!("volume {volume} is not there"))?;
-        stored.pass(fence)
+        if use_.shared { Ok(()) } else { stored.pass(use_.generation) }
     }
 
     pub fn pool(&self, item: &PoolItem) -> PoolReport {

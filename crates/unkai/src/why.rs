@@ -11,6 +11,8 @@ use unkai_model::network::{FloatingIp, Network, Port, Router};
 use unkai_model::{Id, Kind, Timestamp};
 use unkai_store::View;
 
+use crate::storage;
+
 /// The path on the local socket.
 pub fn path(id: &str) -> String {
     format!("/why/{}", escaped(id))
@@ -52,6 +54,7 @@ pub fn status(view: &View, url: &str) -> String {
         let _ = writeln!(out, "{name:<9} {count}");
     }
     let _ = writeln!(out, "images    {}", view.count::<Image>());
+    out.push_str(&storage::status(view));
     out
 }
 
@@ -108,6 +111,7 @@ pub fn explain(view: &View, id: &str) -> String {
         return explain_server(view, &server);
     }
     let mut out = String::new();
+    storage::explain(view, id, &mut out);
     show::<Host>(view, id, &mut out);
     show::<Image>(view, id, &mut out);
     show::<Network>(view, id, &mut out);
@@ -120,7 +124,7 @@ pub fn explain(view: &View, id: &str) -> String {
     out
 }
 
-fn show<K: Kind>(view: &View, id: &str, out: &mut String) {
+pub fn show<K: Kind>(view: &View, id: &str, out: &mut String) {
     let Some(document) = view.get(&Id::<K>::new(id)) else { return };
     let meta = document.meta();
     let _ = writeln!(out, "{} {} ({})", K::NOUN, meta.id, meta.name);
@@ -197,6 +201,6 @@ fn explain_failover(view: &View, receipt: &Failover) -> String {
     out
 }
 
-fn since(from: Timestamp, to: Timestamp) -> String {
+pub fn since(from: Timestamp, to: Timestamp) -> String {
     format!("+{} ms", to.duration_since(from).as_millis())
 }

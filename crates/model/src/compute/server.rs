@@ -213,6 +213,11 @@ pub struct Launch {
     pub shelved_image: Option<Id<Image>>,
     #[serde(default)]
     pub boot: BootDisk,
+    /// Smaller than the flavor's, as the caller wished; 0: none.
+    #[serde(default)]
+    pub less_ephemeral_gib: Option<u64>,
+    #[serde(default)]
+    pub less_swap_mib: Option<u64>,
     pub hostname: String,
     #[serde(default)]
     pub key_name: Option<String>,
@@ -260,6 +265,8 @@ impl Launch {
             image_properties,
             shelved_image: None,
             boot,
+            less_ephemeral_gib: None,
+            less_swap_mib: None,
             hostname: hostname.into(),
             key_name: None,
             public_key: None,
@@ -272,6 +279,14 @@ impl Launch {
             trusted_certs: None,
             manual_disk: false,
         }
+    }
+
+    pub fn ephemeral_gib(&self) -> u64 {
+        self.less_ephemeral_gib.map_or(self.flavor.ephemeral_gib, |less| less.min(self.flavor.ephemeral_gib))
+    }
+
+    pub fn swap_mib(&self) -> u64 {
+        self.less_swap_mib.map_or(self.flavor.swap_mib, |less| less.min(self.flavor.swap_mib))
     }
 
     /// What a server that is launched so takes from its host, by resource class. A root disk that is a volume takes nothing.
@@ -485,7 +500,7 @@ impl Server {
             return Some("a volume of it is in a pool of its host alone");
         }
         let root = launch.boot == BootDisk::Local && (launch.image.is_some() || flavor.disk_gib > 0);
-        let local = root || flavor.ephemeral_gib + flavor.swap_mib > 0;
+        let local = root || launch.ephemeral_gib() + launch.swap_mib() > 0;
         (local && !self.spec.discards_local).then_some("its disks are on its host alone")
     }
 

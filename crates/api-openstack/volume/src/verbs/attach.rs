@@ -2,11 +2,11 @@
 //!
 //! [`attach`] and [`detach`] change the server they are given, and the caller stores it in the same transaction: its generation counts on,
 //! and the attachment names the one in which its host hears of the change. What the host then says ends Attaching and Detaching. A server
-//! that is on no host has nothing to wait for.
+//! that is on no host has nothing to wait for: control tells the next host of everything it has.
 
 use std::sync::Arc;
 
-use unkai_model::compute::{BootDisk, Server};
+use unkai_model::compute::{Availability, BootDisk, Server};
 use unkai_model::volume::{AttachState, Attachment, Mode, Snapshot, Volume};
 use unkai_model::{Error, Id, Meta};
 use unkai_store::{Tx, View};
@@ -43,7 +43,22 @@ pub fn attach(tx: &mut Tx, volume: &Id<Volume>, server: &mut Server, how: How) -
     let found = tx.require(volume)?;
     let view = tx.view();
     may_use(&view, &found, Some(&server.meta.id))?;
+    is_near(&view, &found, server)?;
     attach_new(tx, &found, server, how)
+}
+
+/// A volume in a pool that the server's host does not reach cannot come to it, and one in a pool of one host alone binds it there.
+fn is_near(view: &View, volume: &Volume, server: &Server) -> Result<(), Error> {
+    let Some(pool) = volume.status.pool.as_ref().and_then(|pool| view.get(pool)) else { return Ok(()) };
+    let id = &volume.meta.id;
+    if server.status.host.as_ref().is_some_and(|host| !pool.is_reached_by(host)) {
+        return Err(Error::invalid(format!("Invalid volume: Volume {id} cannot be reached from the host of the server")));
+    }
+    if server.spec.availability != Availability::None && !pool.is_shared() {
+        let why = "is on one host alone, so the server could not be highly available with it";
+        return Err(Error::invalid(format!("Invalid volume: Volume {id} {why}")));
+    }
+    Ok(())
 }
 
 /// The same for a volume that was made for this server in this transaction, and is not there yet.
@@ -66,7 +81,7 @@ fn attach_new(tx: &mut Tx, volume: &Volume, server: &mut Server, how: How) -> Re
         })?
         .spec
         .fence;
-    server.meta.generation += 1;
+    server.meta.generation += u64::from(server.status.host.is_some());
     let base = match &reserved {
         Some(reserved) => Attachment::clone(reserved),
         None => new(tx, volume, Some(&server.meta.id), how.mode),

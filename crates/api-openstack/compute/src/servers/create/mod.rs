@@ -12,7 +12,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use unkai_model::compute::{Asked, BootDisk, Launch, Server, ServerSpec, Verb, VmState};
+use unkai_model::compute::{Asked, Launch, Server, ServerSpec, Verb, VmState};
 use unkai_model::identity::Project;
 use unkai_model::{Id, Meta};
 use unkai_store::{Tx, View};
@@ -60,12 +60,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         let id: Id<Server> = tx.new_id();
         let (name, hostname) = request.names(index, count, id.as_str());
         let launch = Launch {
-            flavor: sources.flavor.clone(),
             image: sources.image.as_ref().map(|image| image.meta.id.clone()),
             image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
-            shelved_image: None,
-            boot: BootDisk::Local,
-            hostname,
             key_name: sources.key.as_ref().map(|(name, _)| name.clone()),
             public_key: sources.key.as_ref().map(|(_, key)| key.clone()),
             user_data: request.user_data.clone(),
@@ -74,8 +70,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
             personality: request.personality.clone(),
             reservation: reservation.clone(),
             launch_index: index,
-            trusted_certs: None,
             manual_disk: request.manual_disk,
+            ..Launch::new(sources.flavor.clone(), hostname)
         };
         let mut server = Server {
             meta: Meta::new(id.clone()).named(name).owned_by(project.clone()),

@@ -115,17 +115,6 @@ impl World {
         self.cloud.store.transact(body).await.expect("a volume can be made")
     }
 
-    pub async fn change_volume(&self, id: &str, change: impl Fn(&mut Volume) + Send + 'static) {
-        let id = Id::<Volume>::new(id);
-        let body = move |tx: &mut Tx| {
-            tx.update(&id, |volume: &mut Volume| {
-                change(volume);
-                Ok::<_, Error>(())
-            })
-        };
-        self.cloud.store.transact(body).await.expect("a volume can be changed");
-    }
-
     pub fn attachments(&self, server: &str) -> Vec<std::sync::Arc<Attachment>> {
         unkai_volume::verbs::attachments(&self.cloud.store.view(), &Id::new(server))
     }

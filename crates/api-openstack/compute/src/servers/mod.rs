@@ -8,6 +8,7 @@ mod console;
 mod create;
 mod cx;
 mod delete;
+mod disks;
 mod filter;
 #[cfg(test)]
 mod fixture;

@@ -21,7 +21,7 @@ use super::cx::Cx;
 use super::password::password;
 use super::perform::note;
 use super::renderer::Renderer;
-use super::{availability, ports, schemas};
+use super::{availability, disks, ports, schemas};
 use crate::Fault;
 use crate::admin::quotas;
 use crate::body::Body;
@@ -29,7 +29,7 @@ pub use name::hostname;
 use request::Request;
 pub use request::{address, certificates, personality, reference, strings, text};
 use sources::Sources;
-pub use sources::{check_metadata, flavor, image, key};
+pub use sources::{check_disk, check_metadata, check_ram, disk_size, flavor, image, key, visible_image};
 pub use wishes::{check_host, check_zone};
 
 pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
@@ -71,6 +71,9 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
             reservation: reservation.clone(),
             launch_index: index,
             manual_disk: request.manual_disk,
+            boot: sources.disks.boot.clone(),
+            less_ephemeral_gib: sources.disks.less_ephemeral_gib,
+            less_swap_mib: sources.disks.less_swap_mib,
             ..Launch::new(sources.flavor.clone(), hostname)
         };
         let mut server = Server {
@@ -89,6 +92,7 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         availability::turn(&mut server)?;
         server.spec.asked = Some(Asked { verb: Verb::Create, was: VmState::Building, generation: server.meta.generation });
         ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
+        disks::make(tx, cx, &mut server, &sources.disks)?;
         tx.insert(server.clone())?;
         note(tx, cx, &server, ("create", "compute__do_build_and_run_instance"), Some(server.meta.generation), true)?;
         made.push(Made { id, admin_password, reservation: reservation.clone() });

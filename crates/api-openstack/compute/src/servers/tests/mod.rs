@@ -2,6 +2,7 @@
 
 mod actions;
 mod around;
+mod disks;
 mod life;
 mod list;
 mod proxies;

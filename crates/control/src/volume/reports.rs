@@ -120,7 +120,7 @@ fn snapshots(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &
 }
 
 fn backups(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &Settled) -> Result<(), Error> {
-    let wished: Vec<_> = tx.by_index::<Backup>("volume", volume.as_str()).filter(|backup| items::is_wished(backup)).collect();
+    let wished: Vec<_> = tx.by_index::<Backup>("volume", volume.as_str()).filter(|backup| backup.is_wished()).collect();
     for backup in wished {
         let id = backup.meta.id.as_str();
         let Some(outcome) = outcome(report, settled, id) else { continue };
@@ -129,7 +129,7 @@ fn backups(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &Se
     Ok(())
 }
 
-fn end_backup(tx: &mut Tx, id: &Id<Backup>, outcome: Result<BackupFacts, String>) -> Result<(), Error> {
+pub fn end_backup(tx: &mut Tx, id: &Id<Backup>, outcome: Result<BackupFacts, String>) -> Result<(), Error> {
     tx.update(id, |backup: &mut Backup| {
         backup.phase = match outcome {
             Ok(facts) => {
@@ -181,7 +181,7 @@ pub fn forget(tx: &mut Tx, id: &Id<Volume>) -> Result<(), Error> {
     for transfer in tx.by_index::<Transfer>("volume", id.as_str()).collect::<Vec<_>>() {
         tx.delete(&transfer.meta.id)?;
     }
-    for backup in tx.by_index::<Backup>("volume", id.as_str()).filter(|backup| items::is_wished(backup)).collect::<Vec<_>>() {
+    for backup in tx.by_index::<Backup>("volume", id.as_str()).filter(|backup| backup.is_wished()).collect::<Vec<_>>() {
         end_backup(tx, &backup.meta.id, Err("the volume is deleted".into()))?;
     }
     if let Some(upload) = &volume.spec.upload {

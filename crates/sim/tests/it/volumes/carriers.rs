@@ -126,7 +126,7 @@ async fn the_host_of_an_iscsi_target_changes_its_luns() {
 #[tokio::test(start_paused = true)]
 async fn backups_are_made_by_a_host_that_reaches_their_repository() {
     let mut cloud = Cloud::with_hosts(2).await;
-    let shared = cloud.act(|tx| Ok(operate::find(&tx.view(), "shared")?)).await;
+    let shared = cloud.act(|tx| operate::find(&tx.view(), "shared")).await;
     let only = [cloud.machines[0].host.clone()];
     // From here there is another repository, of one host.
     cloud

@@ -24,7 +24,7 @@ pub fn is_up(host: &Host) -> bool {
 }
 
 /// Somebody else has to do its work.
-fn is_lost(host: &Host) -> bool {
+pub fn is_lost(host: &Host) -> bool {
     host.forced_down || host.is_fenced() || host.status.admission.revoked.is_some() || host.status.reachability == Reachability::Lost
 }
 

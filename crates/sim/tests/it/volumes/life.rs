@@ -162,3 +162,26 @@ async fn an_upload_that_fails_leaves_an_image_that_says_why() {
     cloud.until("it is over", |view| view.get(&id).is_some_and(|volume| volume.spec.upload.is_none())).await;
     assert_eq!(cloud.get(&Id::<Image>::new("copy")).status.refusal.as_deref(), Some("a simulated host has no bytes"));
 }
+
+/// Of hosts that see the same only one is written down; when that one loses the pool, the others still have it, as large as it was.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_one_host_loses_is_used_from_the_others() {
+    let cloud = Cloud::with_hosts(3).await;
+    let pool = cloud.store.view().all::<Pool>().next().unwrap();
+    assert_eq!(pool.status.hosts.len(), 1, "they see the same");
+    let told = pool.status.hosts.keys().next().unwrap().clone();
+    let (id, host) = (pool.meta.id.clone(), told.clone());
+    let store = cloud.store.clone();
+    let control = unkai_control::Controller::new(store.clone(), std::sync::Arc::new(cloud::NoImages));
+    let session = cloud.get(&told).status.session;
+    let report = PoolReport { pool: id.to_string(), fault: Some("stale handle".into()), total_gib: 0, free_gib: 0 };
+    for _ in 0..2 {
+        unkai_link::server::Control::report(&*control, host.clone(), session, vec![Up::Pool(report.clone())]).await.unwrap();
+    }
+    assert_eq!(cloud.get(&id).space(), (10_000, 10_000));
+    let volume = cloud.volume(Source::Blank).await;
+    assert_ne!(cloud.get(&volume).status.carrier.as_ref(), Some(&told));
+    let server = cloud.server_on_volume("s", None).await;
+    cloud.running(&server).await;
+    assert_ne!(cloud.get(&server).status.host.as_ref(), Some(&told), "it could not start there");
+}

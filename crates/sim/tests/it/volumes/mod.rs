@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use unkai_control::volume::operate::{self, PoolWish};
 use unkai_link::item::{HostId, Item};
-use unkai_link::volume::VolumeItem;
+use unkai_link::report::Up;
+use unkai_link::volume::{PoolReport, VolumeItem};
 use unkai_model::compute::{Aggregate, Availability, BootDisk, Phase, Run, Server, StopReason, Verb};
 use unkai_model::image::{Content, DiskFormat, Image, ImageSpec, ImageState};
 use unkai_model::volume::{
@@ -45,7 +46,7 @@ impl Cloud {
             })
             .await;
         cloud.act(|tx| cloud::create_pool(tx, "shared", &[], true)).await;
-        cloud.until("the pool is known", |view| view.all::<Pool>().all(|pool| pool.status.hosts.len() == count)).await;
+        cloud.until("the pool is known", |view| view.all::<Pool>().all(|pool| !pool.status.hosts.is_empty())).await;
         cloud
     }
 

@@ -27,7 +27,7 @@ pub fn volume(view: &View, volume: &Volume) -> Option<VolumeItem> {
     // A host that does not reach a repository might find another place under its name.
     let backups = view.by_index::<Backup>("volume", id).filter(|backup| backup.is_wished());
     let backups = backups.filter(|backup| reaches(view, volume, &backup.repository));
-    let source = if status.made || spec.deleted { Source::Blank } else { sources::source(view, volume).ok()? };
+    let source = if status.made || !present { Source::Blank } else { sources::source(view, volume).ok()? };
     Some(VolumeItem {
         id: id.to_owned(),
         generation: volume.meta.generation,

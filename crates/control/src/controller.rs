@@ -237,3 +237,58 @@ async fn watch_hosts(store: Store, link: Arc<LinkServer>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unkai_model::Meta;
+    use unkai_model::compute::Host;
+    use unkai_model::image::{Content, DiskFormat, ImageSpec, ImageState};
+    use unkai_model::volume::{self as model, Backend, Pool, Upload, Volume, VolumeSpec, VolumeType};
+
+    /// All images have the same bytes, and all are taken.
+    struct AnyImages;
+
+    impl Images for AnyImages {
+        fn open(&self, _: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
+            Box::pin(async { Ok((Box::new(tokio::io::empty()) as Bytes, 0)) })
+        }
+        fn take(&self, _: Id<Image>, _: Bytes) -> BoxFuture<'_, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn documents(tx: &mut Tx) -> Result<(), Error> {
+        for (number, id) in ["carrier", "other"].into_iter().enumerate() {
+            tx.insert(Host::new(Meta::new(id).named(id), number as u64))?;
+        }
+        let (access, extra_specs) = Default::default();
+        let meta = Meta::new("type").named("type");
+        tx.insert(VolumeType { meta, description: None, public: true, access, extra_specs, encryption: None, encryption_id: None })?;
+        tx.insert(Pool::new(Meta::new("pool").named("pool"), Backend::Files { dir: "/v".into() }))?;
+        let mut source = Image::new(Meta::new("source"), ImageSpec { disk_format: Some(DiskFormat::Raw), ..ImageSpec::default() });
+        source.status.state = ImageState::Active;
+        source.status.content = Some(Content { file: "f".into(), size: 1, virtual_size: None, md5: "m".into(), sha512: "s".into() });
+        tx.insert(source)?;
+        tx.insert(Image::new(Meta::new("copy"), ImageSpec::default()))?;
+        let upload = Some(Upload { image: Id::new("copy"), format: "raw".into() });
+        let spec = VolumeSpec { source: model::Source::Image(Id::new("source")), upload, ..VolumeSpec::new("u", Id::new("type"), 1) };
+        let status = model::VolumeStatus { pool: Some(Id::new("pool")), carrier: Some(Id::new("carrier")), ..Default::default() };
+        tx.insert(Volume { meta: Meta::new("v"), spec, status }).map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_carrier_reads_what_its_volumes_start_from_and_writes_what_they_are_to_become() {
+        let store = Store::in_memory(Arc::new(unkai_store::System));
+        store.transact(documents).await.unwrap();
+        let control = Controller::new(store.clone(), Arc::new(AnyImages));
+        let read = async |host: &str, image: &str| control.open_image(Id::new(host), Id::new(image)).await.is_ok();
+        let write =
+            async |host: &str, image: &str| control.take_image(Id::new(host), Id::new(image), Box::new(tokio::io::empty())).await.is_ok();
+        assert!(read("carrier", "source").await && !read("carrier", "copy").await && !read("other", "source").await);
+        assert!(!write("carrier", "source").await && !write("other", "copy").await);
+        assert!(write("carrier", "copy").await);
+        assert_eq!(store.view().get(&Id::<Volume>::new("v")).unwrap().spec.upload, None, "it is done");
+        assert!(!write("carrier", "copy").await, "and is not to be done again");
+    }
+}

@@ -19,7 +19,7 @@ use crate::host::{self, Agent, Machine};
 use crate::wire;
 
 /// There are no images: simulated servers have no disks.
-struct NoImages;
+pub struct NoImages;
 
 impl Images for NoImages {
     fn open(&self, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {

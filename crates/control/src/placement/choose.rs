@@ -279,6 +279,16 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_does_not_reach_a_volume_is_refused_even_when_forced() {
+        let far = Candidate { unreached: Some("does not reach storage pool p".into()), ..host("a", (9000, 0)) };
+        assert_eq!(chosen(&want(1), &[far.clone(), host("b", (4096, 0))]), "b");
+        let forced = Want { forced_host: Some("a".into()), ..want(1) };
+        for want in [want(1), forced] {
+            assert_eq!(chosen(&want, std::slice::from_ref(&far)), "No valid host was found. 1 host (a): does not reach storage pool p.");
+        }
+    }
+
+    #[test]
     fn traits_zones_and_hints_refuse() {
         let mut fast = host("a", (4096, 0));
         fast.traits.insert("FAST".into());

@@ -151,7 +151,7 @@ pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
             (Turn::Stays, _) => {}
             (Turn::Begins, _) | (Turn::Back, AttachState::Detaching) => attached(tx, &attachment.meta.id)?,
             (Turn::Ends | Turn::Back, _) => {
-                tx.delete(&attachment.meta.id)?;
+                end(tx, &attachment)?;
                 ended = true;
             }
         }
@@ -163,6 +163,12 @@ pub fn after_report(tx: &mut Tx, server: &Server) -> Result<(), Error> {
         })?;
     }
     if ended { rebind(tx, id) } else { Ok(()) }
+}
+
+/// The volume may have another carrier from here.
+fn end(tx: &mut Tx, attachment: &Attachment) -> Result<(), Error> {
+    tx.delete(&attachment.meta.id)?;
+    carriers::settle(tx, &attachment.volume)
 }
 
 fn attached(tx: &mut Tx, id: &Id<Attachment>) -> Result<(), Error> {
@@ -200,7 +206,7 @@ pub fn act(tx: &mut Tx) -> Result<(), Error> {
         let view = tx.view();
         let Some(attachment) = view.get(&id) else { continue };
         if is_released(&view, &attachment) {
-            tx.delete(&id)?;
+            end(tx, &attachment)?;
         } else if let Some(server) = attachment.server.as_ref().filter(|_| unbound(&view, &attachment)) {
             rebind(tx, server)?;
         }
@@ -213,7 +219,7 @@ pub fn act(tx: &mut Tx) -> Result<(), Error> {
 pub fn release(tx: &mut Tx, server: &Id<Server>) -> Result<(), Error> {
     let attachments: Vec<_> = of(&tx.view(), server).collect();
     for attachment in attachments {
-        tx.delete(&attachment.meta.id)?;
+        end(tx, &attachment)?;
         let volume = attachment.volume.as_str();
         let kept =
             tx.by_index::<Snapshot>("volume", volume).next().is_some() || tx.by_index::<Attachment>("volume", volume).next().is_some();

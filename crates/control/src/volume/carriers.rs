@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use unkai_model::compute::{Host, Reachability, Server};
-use unkai_model::volume::{AttachState, Attachment, Backend, Backup, Pool, RestoreFrom, Source, Volume, VolumePhase};
+use unkai_model::volume::{AttachState, Attachment, Backend, Backup, Pool, Volume, VolumePhase};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
@@ -24,7 +24,7 @@ pub fn is_up(host: &Host) -> bool {
 }
 
 /// Somebody else has to do its work.
-fn is_lost(host: &Host) -> bool {
+pub fn is_lost(host: &Host) -> bool {
     host.forced_down || host.is_fenced() || host.status.admission.revoked.is_some() || host.status.reachability == Reachability::Lost
 }
 
@@ -42,11 +42,19 @@ pub fn whom(view: &View, volume: &Volume) -> Option<Id<Host>> {
     if let Backend::Iscsi { target, .. } = &pool.backend {
         return view.get(&Id::<Host>::new(target.as_str())).map(|host| host.meta.id.clone());
     }
-    if present.is_some_and(|host| pool.is_reached_by(host) && view.get(host).is_some_and(|host| !is_lost(&host))) {
+    let present = present.filter(|host| pool.is_reached_by(host) && view.get(*host).is_some_and(|host| !is_lost(&host)));
+    let needs = needs(view, volume);
+    let serves = |host: &Id<Host>| needs.iter().all(|pool| pool.is_reached_by(host));
+    if present.is_some_and(serves) {
         return present.cloned();
     }
     let origin = sources::origin(view, volume).filter(|_| !volume.status.made).and_then(|origin| origin.status.carrier.clone());
-    best(view, &pool, origin.as_ref(), &needs(view, volume))
+    let best = best(view, &pool, origin.as_ref(), &needs);
+    // One that is at work goes only for one that can do more.
+    match present {
+        Some(present) if !best.as_ref().is_some_and(serves) => Some(present.clone()),
+        _ => best,
+    }
 }
 
 /// LUNs are made, grown and removed where their target is.
@@ -67,16 +75,8 @@ fn users<'a>(view: &'a View, volume: &'a Volume) -> impl Iterator<Item = Id<Host
 /// Pools beside its own that the work on it reads or writes.
 fn needs(view: &View, volume: &Volume) -> Vec<Arc<Pool>> {
     let mut backups: Vec<Arc<Backup>> = view.by_index("volume", volume.meta.id.as_str()).collect();
-    let read = match (&volume.spec.source, &volume.spec.restore) {
-        (Source::Backup(id), _) if !volume.status.made => Some(id),
-        (_, Some(restore)) if restore.number > volume.status.restored => match &restore.from {
-            RestoreFrom::Backup(id) => Some(id),
-            RestoreFrom::Snapshot(_) => None,
-        },
-        _ => None,
-    };
-    backups.retain(|backup| super::items::is_wished(backup));
-    backups.extend(read.and_then(|id| view.get(id)));
+    backups.retain(|backup| backup.is_wished());
+    backups.extend(volume.reads().filter_map(|id| view.get(&Id::new(id))));
     backups.iter().filter_map(|backup| view.get(&backup.repository)).collect()
 }
 
@@ -107,13 +107,14 @@ pub fn is_due(view: &View) -> bool {
 /// Volumes whose carrier is not who it should be.
 fn due(view: &View) -> Vec<Id<Volume>> {
     let mut ids: Vec<Id<Volume>> = Vec::new();
-    for index in ["adrift", "deleting", "growing"] {
+    for index in ["adrift", "deleting", "growing", "restoring"] {
         ids.extend(view.by_index::<Volume>(index, "yes").map(|volume| volume.meta.id.clone()));
     }
     for host in view.all::<Host>().filter(|host| is_lost(host)) {
         ids.extend(view.by_index::<Volume>("carrier", host.meta.id.as_str()).map(|volume| volume.meta.id.clone()));
     }
     ids.extend(view.by_index::<Attachment>("moving", "yes").map(|attachment| attachment.volume.clone()));
+    ids.extend(view.by_index::<Backup>("wished", "yes").map(|backup| backup.volume.clone()));
     ids.sort();
     ids.dedup();
     ids.retain(|id| view.get(id).is_some_and(|volume| moves(view, &volume).is_some()));

@@ -8,7 +8,7 @@ use unkai_link::item::HostId;
 use unkai_link::volume::{BackupItem, BackupWish, Encryption, PoolItem, Restore, RestoreFrom, Source, Upload, VolumeItem, VolumeUse};
 use unkai_model::Id;
 use unkai_model::compute::Server;
-use unkai_model::volume::{self, AttachState, Attachment, Backup, BackupPhase, Mode, Pool, Snapshot, SnapshotPhase, Volume};
+use unkai_model::volume::{self, AttachState, Attachment, Backup, Mode, Pool, Snapshot, SnapshotPhase, Volume};
 use unkai_store::View;
 
 use super::sources::{self, is_read};
@@ -24,7 +24,10 @@ pub fn volume(view: &View, volume: &Volume) -> Option<VolumeItem> {
     let (spec, status, id) = (&volume.spec, &volume.status, volume.meta.id.as_str());
     let pool = view.get(status.pool.as_ref()?)?;
     let present = !spec.deleted || is_read(view, id);
-    let source = if status.made || spec.deleted { Source::Blank } else { sources::source(view, volume).ok()? };
+    // A host that does not reach a repository might find another place under its name.
+    let backups = view.by_index::<Backup>("volume", id).filter(|backup| backup.is_wished());
+    let backups = backups.filter(|backup| reaches(view, volume, &backup.repository));
+    let source = if status.made || !present { Source::Blank } else { sources::source(view, volume).ok()? };
     Some(VolumeItem {
         id: id.to_owned(),
         generation: volume.meta.generation,
@@ -38,18 +41,15 @@ pub fn volume(view: &View, volume: &Volume) -> Option<VolumeItem> {
         in_use_by: user(view, volume),
         snapshots: snapshots(view, id),
         upload: spec.upload.as_ref().map(|upload| Upload { image: upload.image.clone(), format: upload.format.clone() }),
-        backups: view
-            .by_index::<Backup>("volume", id)
-            .filter(|backup| is_wished(backup))
-            .filter_map(|backup| wish(view, &backup))
-            .collect(),
+        backups: backups.filter_map(|backup| wish(view, &backup)).collect(),
         restore: restore(view, volume),
     })
 }
 
-/// It is still to be made.
-pub fn is_wished(backup: &Backup) -> bool {
-    backup.phase == BackupPhase::Creating && !backup.deleted
+/// Does the carrier reach this repository?
+pub fn reaches(view: &View, volume: &Volume, repository: &Id<Pool>) -> bool {
+    let carrier = volume.status.carrier.as_ref();
+    carrier.is_some_and(|carrier| view.get(repository).is_some_and(|pool| pool.is_reached_by(carrier)))
 }
 
 fn wish(view: &View, backup: &Backup) -> Option<BackupWish> {
@@ -71,12 +71,12 @@ fn snapshots(view: &View, volume: &str) -> Vec<String> {
 }
 
 fn restore(view: &View, volume: &Volume) -> Option<Restore> {
-    let wanted = volume.spec.restore.as_ref().filter(|restore| restore.number > volume.status.restored)?;
+    let wanted = volume.pending_restore()?;
     let from = match &wanted.from {
         volume::RestoreFrom::Snapshot(id) => RestoreFrom::Snapshot(id.to_string()),
         volume::RestoreFrom::Backup(id) => {
-            let repository = view.get(&view.get(id)?.repository)?.backend.clone();
-            RestoreFrom::Backup { repository, backup: id.to_string() }
+            let backup = view.get(id).filter(|backup| reaches(view, volume, &backup.repository))?;
+            RestoreFrom::Backup { repository: view.get(&backup.repository)?.backend.clone(), backup: id.to_string() }
         }
     };
     Some(Restore { number: wanted.number, from })

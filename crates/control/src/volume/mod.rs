@@ -25,13 +25,13 @@ use unkai_store::{Tx, View};
 
 /// Work that waits in a view; all of it is looked at again by [`act`].
 pub fn is_due(view: &View) -> bool {
-    !pools::waiting(view).is_empty() || carriers::is_due(view) || !sources::lost(view).is_empty() || !attachments::due(view).is_empty()
+    !pools::waiting(view).is_empty() || carriers::is_due(view) || sources::is_due(view) || !attachments::due(view).is_empty()
 }
 
 pub fn act(tx: &mut Tx) -> Result<(), Error> {
     let volumes = pools::waiting(&tx.view());
     pools::place(tx, &volumes)?;
-    sources::give_up(tx)?;
     attachments::act(tx)?;
-    carriers::act(tx)
+    carriers::act(tx)?;
+    sources::give_up(tx)
 }

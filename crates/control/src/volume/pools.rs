@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use unkai_model::compute::Host;
 use unkai_model::volume::{Pool, Source, Volume, VolumeType};
@@ -145,24 +146,33 @@ pub fn capabilities(pool: &Pool) -> BTreeMap<String, String> {
     own.chain(pool.capabilities.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
 }
 
-/// The pools of a view as a volume with this wish would meet them.
-pub fn candidates(view: &View, want: &Want) -> Vec<Candidate> {
-    view.all::<Pool>().map(|pool| candidate(view, &pool, want)).collect()
+/// The pools of a view, and the hosts of each that are up. Gathered once for many volumes.
+pub struct Sight(Vec<(Arc<Pool>, Vec<Arc<Host>>)>);
+
+impl Sight {
+    pub fn of(view: &View) -> Self {
+        let up = |pool: &Pool| carriers::reaching(view, pool).filter(|host| carriers::is_up(host)).collect();
+        Sight(view.all::<Pool>().map(|pool| (pool.clone(), up(&pool))).collect())
+    }
+
+    /// As a volume with this wish would meet them; what is promised is of this view.
+    pub fn candidates(&self, view: &View, want: &Want) -> Vec<Candidate> {
+        self.0.iter().map(|(pool, hosts)| candidate(view, pool, hosts, want)).collect()
+    }
 }
 
-fn candidate(view: &View, pool: &Pool, want: &Want) -> Candidate {
-    let hosts: Vec<_> = carriers::reaching(view, pool).filter(|host| carriers::is_up(host)).collect();
-    let said: Vec<_> = hosts.iter().filter_map(|host| pool.status.hosts.get(&host.meta.id)).collect();
-    let works = said.iter().any(|reached| reached.fault.is_none());
-    let zone = |host: &std::sync::Arc<Host>| zone_of(view, &host.meta.id);
+fn candidate(view: &View, pool: &Pool, hosts: &[Arc<Host>], want: &Want) -> Candidate {
+    let fault = |host: &Arc<Host>| pool.status.hosts.get(&host.meta.id)?.fault.clone();
+    let works = hosts.iter().any(|host| fault(host).is_none());
+    let zone = |host: &Arc<Host>| zone_of(view, &host.meta.id);
     Candidate {
         id: Some(pool.meta.id.clone()),
         name: pool.meta.name.clone(),
         disabled: pool.disabled.clone(),
         hosts: hosts.len(),
         zones: if want.zone.is_some() { hosts.iter().map(zone).collect() } else { BTreeSet::new() },
-        unheard: said.is_empty(),
-        fault: said.iter().find_map(|reached| reached.fault.clone()).filter(|_| !works),
+        unheard: pool.status.hosts.is_empty(),
+        fault: hosts.iter().find_map(fault).filter(|_| !works),
         room: (pool.space().0 as f64 * pool.overcommit) as i64,
         promised: view.tally("pool_gib", pool.meta.id.as_str()),
         capabilities: capabilities(pool),
@@ -184,7 +194,9 @@ pub fn want(view: &View, volume: &Volume) -> Result<Option<Want>, String> {
 /// Why this volume has no pool, or which it would get. The same code that places.
 pub fn explain(view: &View, volume: &Volume) -> Result<String, String> {
     match want(view, volume)? {
-        Some(want) => choose(&want, &candidates(view, &want)).map(|pool| pool.name.clone()).map_err(|none| none.to_string()),
+        Some(want) => {
+            choose(&want, &Sight::of(view).candidates(view, &want)).map(|pool| pool.name.clone()).map_err(|none| none.to_string())
+        }
         None => Err("what it is made from has no pool yet".into()),
     }
 }
@@ -208,6 +220,7 @@ fn is_young(volume: &Volume, now: Timestamp) -> bool {
 
 /// Gives each of these volumes that still waits a pool and a carrier, or writes down why there is none.
 pub fn place(tx: &mut Tx, volumes: &[Id<Volume>]) -> Result<(), Error> {
+    let sight = Sight::of(&tx.view());
     for id in volumes {
         let view = tx.view();
         let Some(volume) = view.get(id).filter(|volume| volume.status.pool.is_none()) else { continue };
@@ -226,7 +239,7 @@ pub fn place(tx: &mut Tx, volumes: &[Id<Volume>]) -> Result<(), Error> {
                 continue;
             }
         };
-        match choose(&want, &candidates(&view, &want)) {
+        match choose(&want, &sight.candidates(&view, &want)) {
             Ok(pool) => {
                 tracing::info!(volume = %id, pool = pool.name, "placed");
                 tx.update(id, |volume: &mut Volume| {

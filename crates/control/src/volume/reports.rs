@@ -1,5 +1,7 @@
 //! What carriers say about volumes and backups, and hosts about pools.
 
+use std::collections::BTreeMap;
+
 use unkai_link::item::HostId;
 use unkai_link::volume::{BackupReport, PoolReport, VolumeReport};
 use unkai_model::compute::Fault;
@@ -120,7 +122,7 @@ fn snapshots(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &
 }
 
 fn backups(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &Settled) -> Result<(), Error> {
-    let wished: Vec<_> = tx.by_index::<Backup>("volume", volume.as_str()).filter(|backup| items::is_wished(backup)).collect();
+    let wished: Vec<_> = tx.by_index::<Backup>("volume", volume.as_str()).filter(|backup| backup.is_wished()).collect();
     for backup in wished {
         let id = backup.meta.id.as_str();
         let Some(outcome) = outcome(report, settled, id) else { continue };
@@ -129,7 +131,7 @@ fn backups(tx: &mut Tx, volume: &Id<Volume>, report: &VolumeReport, settled: &Se
     Ok(())
 }
 
-fn end_backup(tx: &mut Tx, id: &Id<Backup>, outcome: Result<BackupFacts, String>) -> Result<(), Error> {
+pub fn end_backup(tx: &mut Tx, id: &Id<Backup>, outcome: Result<BackupFacts, String>) -> Result<(), Error> {
     tx.update(id, |backup: &mut Backup| {
         backup.phase = match outcome {
             Ok(facts) => {
@@ -181,7 +183,7 @@ pub fn forget(tx: &mut Tx, id: &Id<Volume>) -> Result<(), Error> {
     for transfer in tx.by_index::<Transfer>("volume", id.as_str()).collect::<Vec<_>>() {
         tx.delete(&transfer.meta.id)?;
     }
-    for backup in tx.by_index::<Backup>("volume", id.as_str()).filter(|backup| items::is_wished(backup)).collect::<Vec<_>>() {
+    for backup in tx.by_index::<Backup>("volume", id.as_str()).filter(|backup| backup.is_wished()).collect::<Vec<_>>() {
         end_backup(tx, &backup.meta.id, Err("the volume is deleted".into()))?;
     }
     if let Some(upload) = &volume.spec.upload {
@@ -197,23 +199,48 @@ pub fn forget(tx: &mut Tx, id: &Id<Volume>) -> Result<(), Error> {
 pub fn pool(tx: &mut Tx, host: &HostId, report: &PoolReport) -> Result<(), Error> {
     let id = Id::<Pool>::new(report.pool.as_str());
     let Some(pool) = tx.get(&id).filter(|pool| pool.is_reached_by(host)) else { return Ok(()) };
-    let reached = Reached { fault: report.fault.clone(), total_gib: report.total_gib, free_gib: report.free_gib };
-    if !matters(pool.status.hosts.get(host), &reached) {
-        return Ok(());
+    let mut now = Reached { fault: report.fault.clone(), total_gib: report.total_gib, free_gib: report.free_gib };
+    if now.fault.is_some() && now.total_gib == 0 {
+        // It is as large as it was, for those that can use it.
+        (now.total_gib, now.free_gib) = pool.space();
     }
-    if let Some(fault) = &reached.fault {
+    let lost = |id: &HostId| tx.get(id).is_none_or(|host| carriers::is_lost(&host));
+    let Some(hosts) = heard(&pool.status.hosts, host, &now, lost) else { return Ok(()) };
+    if let Some(fault) = &now.fault {
         tracing::warn!(%host, pool = pool.meta.name, fault, "a storage pool does not work");
     }
     tx.update(&id, |pool: &mut Pool| {
-        pool.status.hosts.insert(host.clone(), reached);
+        pool.status.hosts = hosts;
         Ok::<_, Error>(())
     })
     .map(drop)
 }
 
+type Views = BTreeMap<HostId, Reached>;
+
+/// What is known of a pool after a host's words. None: they are no news. Of hosts that work only the one that sees it best is kept, so that a
+/// pool of thousands of hosts is not written thousands of times.
+fn heard(known: &Views, host: &HostId, now: &Reached, lost: impl Fn(&HostId) -> bool) -> Option<Views> {
+    let works = |reached: &Reached| reached.fault.is_none();
+    let said = |(other, reached): &(&HostId, &Reached)| {
+        let sees_more = reached.total_gib > now.total_gib || !matters(reached, now);
+        *other != host && works(reached) && sees_more && !lost(other)
+    };
+    let news = match known.get(host) {
+        Some(before) => matters(before, now),
+        None => !works(now) || !known.iter().any(|view| said(&view)),
+    };
+    let superseded =
+        |other: &HostId, reached: &Reached| works(now) && works(reached) && (reached.total_gib <= now.total_gib || lost(other));
+    news.then(|| {
+        let others = known.iter().filter(|(other, reached)| *other != host && !superseded(other, reached));
+        let others = others.map(|(other, reached)| (other.clone(), reached.clone()));
+        others.chain([(host.clone(), now.clone())]).collect()
+    })
+}
+
 /// Free space changes all the time: it is written when it differs by more than 1 GiB or 1 % of the whole.
-fn matters(known: Option<&Reached>, now: &Reached) -> bool {
-    let Some(known) = known else { return true };
+fn matters(known: &Reached, now: &Reached) -> bool {
     let difference = known.free_gib.abs_diff(now.free_gib);
     known.fault != now.fault || known.total_gib != now.total_gib || difference > 1 && difference > now.total_gib / 100
 }
@@ -240,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_of_a_pool() {
+    fn changes_of_a_pool_that_are_written() {
         let known = reached(1000, 500, None);
         for (now, written) in [
             (reached(1000, 500, None), false),
@@ -250,11 +277,35 @@ mod tests {
             (reached(1001, 500, None), true),
             (reached(1000, 500, Some("gone")), true),
         ] {
-            assert_eq!(matters(Some(&known), &now), written, "{now:?}");
+            assert_eq!(matters(&known, &now), written, "{now:?}");
         }
-        assert!(!matters(Some(&reached(10, 5, None)), &reached(10, 4, None)));
-        assert!(matters(Some(&reached(10, 5, None)), &reached(10, 3, None)));
-        assert!(matters(None, &known));
+        assert!(!matters(&reached(10, 5, None), &reached(10, 4, None)));
+        assert!(matters(&reached(10, 5, None), &reached(10, 3, None)));
+    }
+
+    /// Hosts `a`, `b` and so on speak one after the other; `x` is lost.
+    #[test]
+    fn of_hosts_that_see_the_same_one_is_kept() {
+        let full = || reached(1000, 500, None);
+        let broken = || reached(0, 0, Some("gone"));
+        for (words, kept) in [
+            (vec![("a", full()), ("b", full()), ("c", full())], "a"),
+            (vec![("a", full()), ("b", reached(1000, 400, None))], "b"),
+            (vec![("a", full()), ("b", reached(0, 0, None))], "a"),
+            (vec![("a", reached(0, 0, None)), ("b", full())], "b"),
+            (vec![("a", full()), ("b", broken())], "ab"),
+            (vec![("a", broken()), ("b", full()), ("a", full())], "a"),
+            (vec![("a", full()), ("a", broken()), ("b", full())], "ab"),
+            (vec![("x", reached(2000, 9, None)), ("a", full())], "a"),
+        ] {
+            let mut known = Views::new();
+            for (host, now) in &words {
+                if let Some(after) = heard(&known, &Id::new(*host), now, |host| host.as_str() == "x") {
+                    known = after;
+                }
+            }
+            assert_eq!(known.keys().map(Id::as_str).collect::<String>(), kept, "{words:?}");
+        }
     }
 
     fn report(generation: u64, phase: VolumePhase) -> VolumeReport {

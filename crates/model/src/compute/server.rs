@@ -597,3 +597,53 @@ impl Kind for Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(boot: BootDisk, flavor: FlavorCopy) -> Server {
+        let launch = Launch { boot, ..Launch::new(flavor, "s") };
+        let mut server = Server { meta: Meta::new("s"), spec: ServerSpec::new("u", launch), status: ServerStatus::default() };
+        server.spec.availability = Availability::Ha;
+        server
+    }
+
+    #[test]
+    fn what_binds_a_server_to_its_host() {
+        let disk = FlavorCopy { disk_gib: 20, ..FlavorCopy::default() };
+        let swap = FlavorCopy { disk_gib: 20, swap_mib: 1, ..FlavorCopy::default() };
+        assert!(server(BootDisk::Local, disk.clone()).bound_to_host().is_some());
+        assert_eq!(server(BootDisk::Volume, disk.clone()).bound_to_host(), None, "its root disk is a volume");
+        assert!(server(BootDisk::Volume, swap.clone()).bound_to_host().is_some());
+        let mut careless = server(BootDisk::Local, swap);
+        careless.spec.discards_local = true;
+        assert_eq!(careless.bound_to_host(), None);
+        careless.spec.local_volumes = true;
+        assert!(careless.bound_to_host().is_some(), "volumes are never thrown away");
+    }
+
+    #[test]
+    fn a_root_disk_that_is_a_volume_costs_its_host_nothing() {
+        let flavor = FlavorCopy { vcpus: 1, ram_mib: 512, disk_gib: 20, ephemeral_gib: 3, ..FlavorCopy::default() };
+        assert_eq!(server(BootDisk::Local, flavor.clone()).spec.launch.resources()[2], ("DISK_GB", 23));
+        assert_eq!(server(BootDisk::Volume, flavor).spec.launch.resources()[2], ("DISK_GB", 3));
+    }
+
+    /// Between a new local volume and the host's knowing of it, the cloud does not rely on the old arrangement.
+    #[test]
+    fn a_server_is_protected_again_when_its_host_has_learnt() {
+        let mut server = server(BootDisk::Volume, FlavorCopy::default());
+        server.status.assigned = server.meta.generation;
+        assert!(server.is_protected());
+        server.hold(true);
+        assert!(!server.is_protected());
+        server.hold(false);
+        assert!(!server.is_protected());
+        (server.status.observed.generation, server.status.observed.leased) = (server.meta.generation, true);
+        assert!(server.is_protected());
+        let before = server.meta.generation;
+        server.hold(false);
+        assert_eq!(server.meta.generation, before, "nothing changed");
+    }
+}

@@ -189,12 +189,16 @@ impl Volume {
             Source::Blank | Source::Image(_) => None,
         };
         let begins = begins.filter(|_| !self.status.made && self.status.fault.is_none() && !self.spec.deleted);
-        let restore = self.spec.restore.as_ref().filter(|restore| restore.number > self.status.restored && !self.spec.deleted);
-        let put_back = restore.map(|restore| match &restore.from {
+        let put_back = self.pending_restore().map(|restore| match &restore.from {
             RestoreFrom::Snapshot(id) => id.as_str(),
             RestoreFrom::Backup(id) => id.as_str(),
         });
         begins.into_iter().chain(put_back)
+    }
+
+    /// Its content is still to be put back.
+    pub fn pending_restore(&self) -> Option<&Restore> {
+        self.spec.restore.as_ref().filter(|restore| restore.number > self.status.restored && !self.spec.deleted)
     }
 
     /// It is whole, and nothing is being done to it.
@@ -208,7 +212,7 @@ impl Kind for Volume {
     crate::meta_accessors!();
 
     /// Indexes: `project`, `pool`, `carrier`, `unplaced`, `adrift` (in a pool, without a carrier), `making` (in a pool, not whole yet),
-    /// `growing`, `deleting`, `key`, and `source`: what it is being made from or put back to. Tallies: `volumes` and `gigabytes` of the
+    /// `growing`, `restoring`, `deleting`, `key`, and `source`: what it is being made from or put back to. Tallies: `volumes` and `gigabytes` of the
     /// project, both also by type (`project/type`), `pool_gib` of the pool, `carried` of the carrier.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
@@ -240,6 +244,9 @@ impl Kind for Volume {
             d.index("carrier", carrier);
             d.tally("carried", carrier, 1);
             d.refers(carrier);
+        }
+        if self.pending_restore().is_some() {
+            d.index("restoring", "yes");
         }
         for source in self.reads() {
             d.index("source", source);

@@ -31,6 +31,7 @@ mod tags;
 mod tests;
 mod update;
 mod view;
+mod volume_image;
 mod volumes;
 
 use unkai_openstack::{Cloud, Routes};

@@ -42,6 +42,11 @@ pub fn find(view: &View, cx: &Cx, id: &str) -> Result<Arc<Volume>, Fault> {
     volume.ok_or_else(|| Fault::not_found(format!("Volume {id} could not be found.")))
 }
 
+/// The volume that a server starts from.
+pub fn root(view: &View, server: &Id<Server>) -> Option<Arc<Volume>> {
+    attached(view, server).find(|attachment| attachment.is_root()).and_then(|root| view.get(&root.volume))
+}
+
 fn attachment(view: &View, server: &Id<Server>, volume: &str) -> Result<Arc<Attachment>, Fault> {
     let mut all = attached(view, server);
     let found = all.find(|attachment| attachment.volume.as_str() == volume);

@@ -29,7 +29,7 @@ pub use name::hostname;
 use request::Request;
 pub use request::{address, certificates, personality, reference, strings, text};
 use sources::Sources;
-pub use sources::{check_disk, check_metadata, check_ram, disk_size, flavor, image, key, visible_image};
+pub use sources::{active_image, check_content, check_disk, check_metadata, check_ram, disk_size, flavor, image, key, visible_image};
 pub use wishes::{check_host, check_zone};
 
 pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {

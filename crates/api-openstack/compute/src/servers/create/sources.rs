@@ -69,6 +69,14 @@ pub fn image(view: &View, cx: &Cx, id: &str, flavor: &FlavorCopy) -> Result<Arc<
     Ok(image)
 }
 
+/// One that only says which volumes servers are made with is no disk.
+pub fn check_content(image: &Image) -> Result<(), Fault> {
+    match image.status.content {
+        Some(_) => Ok(()),
+        None => Err(Fault::bad_request(format!("Image {} is unacceptable: it has no content to start from.", image.meta.id))),
+    }
+}
+
 pub fn visible_image(view: &View, cx: &Cx, id: &str) -> Result<Arc<Image>, Fault> {
     let visible = |image: &Image| cx.sees(image.meta.project.as_ref()) || image.is_visible_to(cx.caller.project.as_ref());
     let found = view.get(&Id::<Image>::new(id)).filter(|image| visible(image));
@@ -92,6 +100,7 @@ pub fn check_ram(least_mib: u64, flavor: &FlavorCopy) -> Result<(), Fault> {
 
 /// Whether the image fits a local disk of the flavor.
 pub fn check_disk(image: &Image, flavor: &FlavorCopy) -> Result<(), Fault> {
+    check_content(image)?;
     let (disk, size, least) = (flavor.disk_gib * GIB, disk_size(image), image.spec.min_disk_gib * GIB);
     if flavor.disk_gib > 0 && size > disk {
         return Err(Fault::bad_request(format!(

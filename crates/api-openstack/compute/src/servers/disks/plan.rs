@@ -11,7 +11,7 @@ use unkai_model::volume::{self, Snapshot, Volume, VolumeType};
 use unkai_store::View;
 use unkai_volume::verbs::How;
 
-use super::super::create::{check_disk, check_ram, disk_size, visible_image};
+use super::super::create::{check_content, check_disk, check_ram, disk_size, visible_image};
 use super::super::cx::Cx;
 use super::super::volumes;
 use super::mapping::{Form, Mapping, Source};
@@ -196,6 +196,7 @@ fn disk(view: &View, cx: &Cx, mapping: &Mapping) -> Result<Disk, Fault> {
             let image = the_image(view, cx, id)?;
             let text = "Images with destination_type 'volume' need to have a non-zero size specified";
             let size = mapping.size.ok_or_else(|| Fault::bad_request(text))?;
+            check_content(&image)?;
             if image.spec.min_disk_gib > size {
                 return Err(too_small(size * GIB, image.spec.min_disk_gib * GIB));
             }

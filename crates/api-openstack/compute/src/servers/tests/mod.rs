@@ -7,6 +7,7 @@ mod life;
 mod list;
 mod proxies;
 mod versions;
+mod volume_backed;
 mod volumes;
 
 /// What a refusal says.

@@ -13,5 +13,6 @@ mod reports;
 mod retire;
 mod router;
 mod shelve;
+pub mod volume;
 
 pub use controller::{Controller, Images, run};

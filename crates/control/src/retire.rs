@@ -10,6 +10,7 @@ use unkai_store::{Tx, View};
 use crate::actions;
 use crate::availability::failover;
 use crate::placement::bind_port;
+use crate::volume::attachments;
 
 /// How long a deleted server can still be listed by administrators.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -41,6 +42,7 @@ fn leave_host(tx: &mut Tx, server: &Server) -> Result<(), Error> {
 pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
     let server = tx.require(id)?;
     release_ports(tx, &server)?;
+    attachments::release(tx, id)?;
     let now = tx.now();
     tx.update(id, |server: &mut Server| {
         server.status.deleted = Some(now);

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use unkai_model::Id;
-use unkai_model::compute::{FlavorCopy, Host, Resize, ResizeState, Run, Server, Verb, VmState};
+use unkai_model::compute::{BootDisk, FlavorCopy, Host, Resize, ResizeState, Run, Server, Verb, VmState};
 use unkai_store::Tx;
 
 use super::super::availability;
@@ -39,10 +39,12 @@ fn change(tx: &mut Tx, server: &mut Server, state: &State, flavor: FlavorCopy) -
         return Err(Fault::bad_request("When resizing, instances must change flavor!"));
     }
     let why = |reason: &str| Fault::bad_request(format!("Server's disk was unable to be resized because: {reason}"));
-    if flavor.disk_gib == 0 && present.disk_gib > 0 {
+    // A root volume keeps its size.
+    let local = server.spec.launch.boot == BootDisk::Local;
+    if local && flavor.disk_gib == 0 && present.disk_gib > 0 {
         return Err(why("Resize to zero disk flavor is not allowed."));
     }
-    if flavor.disk_gib < present.disk_gib {
+    if local && flavor.disk_gib < present.disk_gib {
         return Err(why("Resizing to a smaller disk is not supported."));
     }
     let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);

@@ -9,15 +9,16 @@ use unkai_link::enrolment::{Enrol, Token};
 use unkai_link::item::{HostId, Item};
 use unkai_link::report::{Inventory, Up};
 use unkai_link::server::{BoxFuture, Bytes, Control, LinkServer};
+use unkai_link::volume::Source;
 use unkai_model::compute::{Outcome, Server};
 use unkai_model::image::Image;
 use unkai_model::network::Router;
 use unkai_model::{Error, Id};
-use unkai_store::{Changes, Store, View};
+use unkai_store::{Changes, Store, Tx, View};
 
 use crate::availability::{failover, fence};
 use crate::placement::Order;
-use crate::{actions, assign, hosts, migration, placement, reports, retire, router, shelve};
+use crate::{actions, assign, hosts, migration, placement, reports, retire, router, shelve, volume};
 
 /// Without any change everything is looked at this often, so that nothing depends on having been woken.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -44,16 +45,25 @@ impl Controller {
         Arc::new(Controller { store, process: uuid::Uuid::new_v4().to_string(), images })
     }
 
-    /// An agent may read images that its servers start from or that it is to have at hand, and write images it was told to make; no others.
-    fn names_image(&self, host: &HostId, image: &Id<Image>) -> bool {
+    /// An agent may read images that its servers or volumes start from or that it is to have at hand; no others.
+    fn may_read(&self, host: &HostId, image: &Id<Image>) -> bool {
         assign::assigned(&self.store.view(), host).iter().any(|item| match item {
             Item::Server(server) => {
                 let rescue = server.rescue.as_ref().and_then(|rescue| rescue.image.as_ref());
                 let mut named = [&server.image, &server.kernel, &server.ramdisk].into_iter().flatten().chain(rescue);
                 named.any(|named| named.id == *image)
             }
-            Item::Snapshot(snapshot) => snapshot.image == *image,
             Item::Image(item) => item.image.id == *image,
+            Item::Volume(volume) => matches!(&volume.source, Source::Image(named) if named.id == *image),
+            _ => false,
+        })
+    }
+
+    /// It may write images that it was told to make.
+    fn may_write(&self, host: &HostId, image: &Id<Image>) -> bool {
+        assign::assigned(&self.store.view(), host).iter().any(|item| match item {
+            Item::Snapshot(snapshot) => snapshot.image == *image,
+            Item::Volume(volume) => volume.upload.as_ref().is_some_and(|upload| upload.image == *image),
             _ => false,
         })
     }
@@ -100,7 +110,7 @@ impl Control for Controller {
 
     fn open_image(&self, host: HostId, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
         Box::pin(async move {
-            if !self.names_image(&host, &image) {
+            if !self.may_read(&host, &image) {
                 return Err(Error::not_found::<Image>(&image));
             }
             self.images.open(image).await
@@ -109,15 +119,16 @@ impl Control for Controller {
 
     fn take_image(&self, host: HostId, image: Id<Image>, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            if !self.names_image(&host, &image) {
+            if !self.may_write(&host, &image) {
                 return Err(Error::not_found::<Image>(&image));
             }
             let source = self.store.view().get(&image).and_then(|image| image.spec.source.clone());
-            self.images.take(image, bytes).await?;
-            match source {
-                Some(source) => self.store.transact(move |tx| actions::settle_snapshot(tx, &source.server, &Outcome::Success)).await,
-                None => Ok(()),
-            }
+            self.images.take(image.clone(), bytes).await?;
+            let end = move |tx: &mut Tx| match &source {
+                Some(source) => actions::settle_snapshot(tx, &source.server, &Outcome::Success),
+                None => volume::reports::end_upload(tx, &image, Ok(())),
+            };
+            self.store.transact(end).await
         })
     }
 }
@@ -147,6 +158,9 @@ async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
     let routers: Vec<Id<Router>> = router::waiting(&view);
     if !routers.is_empty() {
         store.transact(move |tx| router::place(tx, &routers)).await?;
+    }
+    if volume::is_due(&view) {
+        store.transact(volume::act).await?;
     }
     let servers: Vec<Id<Server>> = placement::waiting(&view);
     if !servers.is_empty() {
@@ -235,5 +249,60 @@ async fn watch_hosts(store: Store, link: Arc<LinkServer>) {
         if let Err(error) = written.await {
             tracing::warn!(%error, "the state of hosts was not written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unkai_model::Meta;
+    use unkai_model::compute::Host;
+    use unkai_model::image::{Content, DiskFormat, ImageSpec, ImageState};
+    use unkai_model::volume::{self as model, Backend, Pool, Upload, Volume, VolumeSpec, VolumeType};
+
+    /// All images have the same bytes, and all are taken.
+    struct AnyImages;
+
+    impl Images for AnyImages {
+        fn open(&self, _: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
+            Box::pin(async { Ok((Box::new(tokio::io::empty()) as Bytes, 0)) })
+        }
+        fn take(&self, _: Id<Image>, _: Bytes) -> BoxFuture<'_, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn documents(tx: &mut Tx) -> Result<(), Error> {
+        for (number, id) in ["carrier", "other"].into_iter().enumerate() {
+            tx.insert(Host::new(Meta::new(id).named(id), number as u64))?;
+        }
+        let (access, extra_specs) = Default::default();
+        let meta = Meta::new("type").named("type");
+        tx.insert(VolumeType { meta, description: None, public: true, access, extra_specs, encryption: None, encryption_id: None })?;
+        tx.insert(Pool::new(Meta::new("pool").named("pool"), Backend::Files { dir: "/v".into() }))?;
+        let mut source = Image::new(Meta::new("source"), ImageSpec { disk_format: Some(DiskFormat::Raw), ..ImageSpec::default() });
+        source.status.state = ImageState::Active;
+        source.status.content = Some(Content { file: "f".into(), size: 1, virtual_size: None, md5: "m".into(), sha512: "s".into() });
+        tx.insert(source)?;
+        tx.insert(Image::new(Meta::new("copy"), ImageSpec::default()))?;
+        let upload = Some(Upload { image: Id::new("copy"), format: "raw".into() });
+        let spec = VolumeSpec { source: model::Source::Image(Id::new("source")), upload, ..VolumeSpec::new("u", Id::new("type"), 1) };
+        let status = model::VolumeStatus { pool: Some(Id::new("pool")), carrier: Some(Id::new("carrier")), ..Default::default() };
+        tx.insert(Volume { meta: Meta::new("v"), spec, status }).map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_carrier_reads_what_its_volumes_start_from_and_writes_what_they_are_to_become() {
+        let store = Store::in_memory(Arc::new(unkai_store::System));
+        store.transact(documents).await.unwrap();
+        let control = Controller::new(store.clone(), Arc::new(AnyImages));
+        let read = async |host: &str, image: &str| control.open_image(Id::new(host), Id::new(image)).await.is_ok();
+        let write =
+            async |host: &str, image: &str| control.take_image(Id::new(host), Id::new(image), Box::new(tokio::io::empty())).await.is_ok();
+        assert!(read("carrier", "source").await && !read("carrier", "copy").await && !read("other", "source").await);
+        assert!(!write("carrier", "source").await && !write("other", "copy").await);
+        assert!(write("carrier", "copy").await);
+        assert_eq!(store.view().get(&Id::<Volume>::new("v")).unwrap().spec.upload, None, "it is done");
+        assert!(!write("carrier", "copy").await, "and is not to be done again");
     }
 }

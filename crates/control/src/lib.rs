@@ -14,5 +14,6 @@ mod reports;
 mod retire;
 mod router;
 mod shelve;
+pub mod volume;
 
 pub use controller::{Controller, Images, run};

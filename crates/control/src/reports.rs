@@ -9,7 +9,7 @@ use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
 use crate::availability::failover;
-use crate::{actions, hosts, migration, retire};
+use crate::{actions, hosts, migration, retire, volume};
 
 pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
     for report in reports {
@@ -24,7 +24,10 @@ pub fn take(tx: &mut Tx, host: &HostId, reports: &[Up]) -> Result<(), Error> {
             Up::SnapshotFailed { image, reason } => snapshot_failed(tx, host, image, reason)?,
             Up::Inventory(inventory) => hosts::inventory(tx, host, inventory)?,
             Up::Migration(report) => migration::reports::take(tx, host, report)?,
-            Up::Volume(_) | Up::Pool(_) | Up::Backup(_) | Up::Hello(_) | Up::Renew(_) => {}
+            Up::Volume(report) => volume::reports::volume(tx, host, report)?,
+            Up::Pool(report) => volume::reports::pool(tx, host, report)?,
+            Up::Backup(report) => volume::reports::backup(tx, host, report)?,
+            Up::Hello(_) | Up::Renew(_) => {}
         }
     }
     Ok(())
@@ -43,6 +46,7 @@ fn server(tx: &mut Tx, host: &HostId, report: &ServerReport) -> Result<(), Error
     })?;
     actions::after_report(tx, &server)?;
     failover::after_report(tx, &server)?;
+    volume::attachments::after_report(tx, &server)?;
     retire::after_report(tx, &server)
 }
 

@@ -9,6 +9,7 @@ use unkai_store::{Tx, View};
 
 use crate::availability::failover;
 use crate::placement::bind_port;
+use crate::volume::attachments;
 use crate::{actions, migration};
 
 /// How long a deleted server can still be listed by administrators.
@@ -43,6 +44,7 @@ fn leave_host(tx: &mut Tx, server: &Server) -> Result<(), Error> {
 pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
     let server = tx.require(id)?;
     release_ports(tx, &server)?;
+    attachments::release(tx, id)?;
     let now = tx.now();
     tx.update(id, |server: &mut Server| {
         server.status.deleted = Some(now);

@@ -1,7 +1,7 @@
 //! Shelving: when the image of a shelved server's disk is safe, the server leaves its host; when it runs again, the image has done
 //! its work.
 
-use unkai_model::compute::{Phase, Run, Server};
+use unkai_model::compute::{BootDisk, Phase, Run, Server};
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
@@ -12,10 +12,10 @@ pub fn due(view: &View) -> Vec<Id<Server>> {
     shelved.filter(|server| may_leave(view, server) || is_back(server)).map(|server| server.meta.id.clone()).collect()
 }
 
-/// Its disk is an image now.
+/// Its disk is an image now, or a volume.
 fn may_leave(view: &View, server: &Server) -> bool {
-    let safe = server.spec.launch.shelved_image.as_ref().and_then(|id| view.get(id)).is_some_and(|image| image.bootable().is_some());
-    server.spec.run == Run::Shelved && server.is_settled() && safe
+    let safe = || server.spec.launch.shelved_image.as_ref().and_then(|id| view.get(id)).is_some_and(|image| image.bootable().is_some());
+    server.spec.run == Run::Shelved && server.is_settled() && (server.spec.launch.boot == BootDisk::Volume || safe())
 }
 
 /// It runs from a disk of its own again.

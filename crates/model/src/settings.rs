@@ -12,6 +12,9 @@ pub struct Settings {
     pub meta: Meta<Settings>,
     #[serde(default)]
     pub availability: AvailabilitySettings,
+    /// A server made from an image, with nothing said about its disks, starts from a volume made of it.
+    #[serde(default)]
+    pub boot_from_volume: bool,
 }
 
 /// How the loss of a host is found out and what is kept for it.
@@ -80,7 +83,7 @@ impl Settings {
 
     /// With every default.
     pub fn standard() -> Self {
-        Settings { meta: Meta::new(Self::the_id()), availability: AvailabilitySettings::default() }
+        Settings { meta: Meta::new(Self::the_id()), availability: AvailabilitySettings::default(), boot_from_volume: false }
     }
 }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
+use unkai_control::volume::operate::{self, PoolWish};
 use unkai_control::{Controller, Images};
 use unkai_link::item::HostId;
 use unkai_link::server::{BoxFuture, Bytes, LinkServer};
-use unkai_model::compute::{FlavorCopy, Launch, Run, Server, ServerSpec, ServerStatus, Verb, VmState};
+use unkai_model::compute::{BootDisk, FlavorCopy, Launch, Run, Server, ServerSpec, ServerStatus, Verb, VmState};
 use unkai_model::image::Image;
+use unkai_model::volume::{AttachState, Attachment, Backend, Mode, Pool, Source, Volume, VolumeSpec, VolumeType};
 use unkai_model::{Error, Id, Meta};
 use unkai_store::{Store, Tx};
 
@@ -17,7 +19,7 @@ use crate::host::{self, Agent, Machine};
 use crate::wire;
 
 /// There are no images: simulated servers have no disks.
-struct NoImages;
+pub struct NoImages;
 
 impl Images for NoImages {
     fn open(&self, image: Id<Image>) -> BoxFuture<'_, Result<(Bytes, u64), Error>> {
@@ -89,32 +91,11 @@ pub fn create_server(tx: &mut Tx, name: &str) -> Result<Id<Server>, Error> {
     let flavor = FlavorCopy { id: "f".into(), name: "f".into(), vcpus: 1, ram_mib: 512, ..FlavorCopy::default() };
     let mut server = Server {
         meta: Meta::new(tx.new_id()).named(name),
-        spec: ServerSpec::new("u", launch(flavor, name)),
+        spec: ServerSpec::new("u", Launch::new(flavor, name)),
         status: ServerStatus::default(),
     };
     server.ask(Verb::Create, VmState::Building);
     tx.insert(server).map(|server| server.meta.id.clone())
-}
-
-fn launch(flavor: FlavorCopy, name: &str) -> Launch {
-    Launch {
-        flavor,
-        image: None,
-        image_properties: Default::default(),
-        shelved_image: None,
-        boot: Default::default(),
-        hostname: name.into(),
-        key_name: None,
-        public_key: None,
-        user_data: None,
-        config_drive: false,
-        admin_password: None,
-        personality: Default::default(),
-        reservation: String::new(),
-        launch_index: 0,
-        trusted_certs: None,
-        manual_disk: false,
-    }
 }
 
 /// Asks for another state.
@@ -122,6 +103,93 @@ pub fn ask(tx: &mut Tx, id: &Id<Server>, run: Run, verb: Verb) -> Result<(), Err
     tx.update(id, |server: &mut Server| {
         server.spec.run = run;
         server.ask(verb, VmState::Active);
+        Ok::<_, Error>(())
+    })
+    .map(drop)
+}
+
+/// A pool for hosts, or for all, as operators make it; the directory means nothing here.
+pub fn create_pool(tx: &mut Tx, name: &str, hosts: &[HostId], keeps_backups: bool) -> Result<Id<Pool>, Error> {
+    operate::standard_type(tx)?;
+    let backend = Backend::Files { dir: format!("/pools/{name}").into() };
+    let (hosts, capabilities) = (hosts.iter().cloned().collect(), Default::default());
+    operate::create(tx, PoolWish { name: name.into(), backend, hosts, keeps_backups, overcommit: 1.0, capabilities })
+}
+
+/// Asks for a volume. With the name of a pool it goes there, by a type of its own.
+pub fn create_volume(tx: &mut Tx, name: &str, source: Source, pool: Option<&str>) -> Result<Id<Volume>, Error> {
+    let volume_type = type_for(tx, pool.unwrap_or("standard"), pool)?;
+    let spec = VolumeSpec { source, ..VolumeSpec::new("u", volume_type, 1) };
+    let meta = Meta::new(tx.new_id()).named(name);
+    tx.insert(Volume { meta, spec, status: Default::default() }).map(|volume| volume.meta.id.clone())
+}
+
+fn type_for(tx: &mut Tx, name: &str, pool: Option<&str>) -> Result<Id<VolumeType>, Error> {
+    if let Some(known) = tx.holder("volume-type-name", name) {
+        return Ok(known);
+    }
+    let extra_specs = pool.map(|pool| ("volume_backend_name".to_owned(), pool.to_owned())).into_iter().collect();
+    let meta = Meta::new(tx.new_id()).named(name);
+    let (access, description, encryption, encryption_id) = Default::default();
+    tx.insert(VolumeType { meta, description, public: true, access, extra_specs, encryption, encryption_id })
+        .map(|made| made.meta.id.clone())
+}
+
+/// Changes what is wanted of a volume.
+pub fn change_volume(tx: &mut Tx, id: &Id<Volume>, change: impl FnOnce(&mut VolumeSpec)) -> Result<(), Error> {
+    tx.update(id, |volume: &mut Volume| {
+        change(&mut volume.spec);
+        volume.meta.generation += 1;
+        Ok::<_, Error>(())
+    })
+    .map(drop)
+}
+
+/// Asks for a server that starts from a new volume, which ends with it.
+pub fn create_server_on_volume(tx: &mut Tx, name: &str, pool: Option<&str>) -> Result<Id<Server>, Error> {
+    let volume = create_volume(tx, name, Source::Blank, pool)?;
+    let server = create_server(tx, name)?;
+    tx.update(&server, |server: &mut Server| {
+        server.spec.launch.boot = BootDisk::Volume;
+        Ok::<_, Error>(())
+    })?;
+    let id = attachment(tx, &volume, &server, "/dev/vda")?;
+    tx.update(&id, |attachment: &mut Attachment| {
+        (attachment.boot_index, attachment.delete_on_termination) = (Some(0), true);
+        Ok::<_, Error>(())
+    })?;
+    Ok(server)
+}
+
+/// Asks for a volume to be attached to a server that is there.
+pub fn attach_volume(tx: &mut Tx, volume: &Id<Volume>, server: &Id<Server>, device: &str) -> Result<Id<Attachment>, Error> {
+    tx.update(server, |server: &mut Server| {
+        server.meta.generation += 1;
+        Ok::<_, Error>(())
+    })?;
+    attachment(tx, volume, server, device)
+}
+
+fn attachment(tx: &mut Tx, volume: &Id<Volume>, server: &Id<Server>, device: &str) -> Result<Id<Attachment>, Error> {
+    let fence = tx.update(volume, |volume: &mut Volume| {
+        volume.spec.fence += 1;
+        Ok::<_, Error>(())
+    })?;
+    let new = Attachment::new(Meta::new(tx.new_id()), volume.clone(), Some(server.clone()), Mode::ReadWrite);
+    let (state, device, fence, generation) =
+        (AttachState::Attaching, Some(device.to_owned()), fence.spec.fence, tx.require(server)?.meta.generation);
+    tx.insert(Attachment { state, device, fence, generation, ..new }).map(|made| made.meta.id.clone())
+}
+
+/// Asks for it to be taken away again.
+pub fn detach_volume(tx: &mut Tx, id: &Id<Attachment>) -> Result<(), Error> {
+    let server = tx.require(id)?.server.clone().ok_or_else(|| Error::invalid("it is attached to no server"))?;
+    let generation = tx.update(&server, |server: &mut Server| {
+        server.meta.generation += 1;
+        Ok::<_, Error>(())
+    })?;
+    tx.update(id, |attachment: &mut Attachment| {
+        (attachment.state, attachment.generation) = (AttachState::Detaching, generation.meta.generation);
         Ok::<_, Error>(())
     })
     .map(drop)

@@ -11,8 +11,11 @@ use tokio::time::Instant;
 use unkai_link::client::Link;
 use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, ServerItem};
 use unkai_link::report::{Inventory, PortReport, ServerReport, Up};
+use unkai_link::volume::VolumeUse;
 use unkai_model::compute::{Phase, Run, Server, StopReason, Timeline};
 use unkai_model::{Error, Id};
+
+use crate::storage::Storage;
 
 const BEAT: Duration = Duration::from_secs(2);
 const REDIAL: Duration = Duration::from_millis(500);
@@ -24,6 +27,17 @@ pub struct Instance {
     pub incarnation: u64,
     pub phase: Phase,
     pub leased: bool,
+    /// The volumes it has open while it runs.
+    pub volumes: Vec<Open>,
+}
+
+/// A volume as a guest writes to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    pub volume: String,
+    pub fence: u64,
+    pub shared: bool,
+    pub read_only: bool,
 }
 
 impl Instance {
@@ -41,6 +55,7 @@ pub struct Machine {
     changed: Arc<Notify>,
     /// How fast its clock goes: 0.995 is five seconds late after 1,000.
     pace: f64,
+    pub storage: Storage,
 }
 
 #[derive(Default)]
@@ -66,7 +81,12 @@ impl Machine {
     }
 
     pub fn with_clock(host: HostId, pace: f64) -> Self {
-        Machine { host, state: Arc::default(), changed: Arc::default(), pace }
+        Machine { host, state: Arc::default(), changed: Arc::default(), pace, storage: Storage::default() }
+    }
+
+    /// The same with storage that it shares with others.
+    pub fn on(self, storage: &Storage) -> Self {
+        Machine { storage: storage.clone(), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,6 +127,14 @@ impl Machine {
         self.lock().lease = Some(asked + lease.div_f64(self.pace));
         self.changed.notify_one();
     }
+}
+
+fn server_key(id: &Id<Server>) -> ItemKey {
+    ItemKey { kind: ItemKind::Server, id: id.to_string() }
+}
+
+fn open(use_: &VolumeUse) -> Open {
+    Open { volume: use_.volume.clone(), fence: use_.generation, shared: use_.shared, read_only: use_.read_only }
 }
 
 /// What a machine of this kind reports.
@@ -188,7 +216,7 @@ struct Work<'a> {
     /// Servers named before `Synced`; none afterwards.
     offered: Option<Vec<Id<Server>>>,
     /// Steps in progress, by the time they are done.
-    due: BTreeMap<(Instant, Id<Server>), ServerItem>,
+    due: BTreeMap<(Instant, ItemKey), Item>,
     /// What needs a lease: it may have to start again whenever there is one.
     leased: BTreeMap<Id<Server>, ServerItem>,
     /// When each lease was asked for.
@@ -210,12 +238,14 @@ impl Work<'_> {
         match down {
             Down::Put(item) => match *item {
                 Item::Server(item) => self.assign(item),
+                item @ (Item::Pool(_) | Item::Volume(_) | Item::Backup(_)) => self.begin(item),
                 Item::Snapshot(item) => {
                     self.say(Up::SnapshotFailed { image: item.image, reason: "a simulated host has no disks".into() }).await?;
                 }
                 _ => {}
             },
             Down::Drop(ItemKey { kind: ItemKind::Server, id }) => self.forget(&Id::new(id)),
+            Down::Drop(key) => self.due.retain(|(_, due), _| *due != key),
             Down::Synced => {
                 let offered = self.offered.take().unwrap_or_default();
                 let strangers: Vec<_> = self.machine.lock().servers.keys().filter(|id| !offered.contains(id)).cloned().collect();
@@ -229,7 +259,7 @@ impl Work<'_> {
                     self.try_again();
                 }
             }
-            Down::Drop(_) | Down::Tunnel { .. } | Down::Controllers(_) | Down::Ping => {}
+            Down::Tunnel { .. } | Down::Controllers(_) | Down::Ping => {}
         }
         Ok(())
     }
@@ -239,8 +269,8 @@ impl Work<'_> {
         let running: Vec<_> = self.machine.lock().servers.iter().filter(|(_, here)| here.is_running()).map(|(id, _)| id.clone()).collect();
         let idle: Vec<_> = self.leased.values().filter(|item| item.run == Run::Running && !running.contains(&item.id)).cloned().collect();
         for item in idle {
-            if !self.due.keys().any(|(_, id)| *id == item.id) {
-                self.begin(item);
+            if !self.due.keys().any(|(_, key)| *key == server_key(&item.id)) {
+                self.begin(Item::Server(item));
             }
         }
     }
@@ -257,23 +287,31 @@ impl Work<'_> {
         } else {
             self.leased.remove(&item.id);
         }
-        self.begin(item);
+        self.begin(Item::Server(item));
     }
 
-    fn begin(&mut self, item: ServerItem) {
-        self.due.retain(|(_, due), _| *due != item.id);
-        self.due.insert((Instant::now() + self.pace, item.id.clone()), item);
+    fn begin(&mut self, item: Item) {
+        let key = item.key();
+        self.due.retain(|(_, due), _| *due != key);
+        self.due.insert((Instant::now() + self.pace, key), item);
     }
 
     fn forget(&mut self, id: &Id<Server>) {
-        self.due.retain(|(_, due), _| due != id);
+        self.due.retain(|(_, due), _| *due != server_key(id));
         self.leased.remove(id);
         self.machine.lock().servers.remove(id);
     }
 
     /// The step that is due is done.
     async fn finish(&mut self) -> Result<(), Error> {
-        let Some(((_, id), item)) = self.due.pop_first() else { return Ok(()) };
+        let storage = &self.machine.storage;
+        let item = match self.due.pop_first() {
+            Some((_, Item::Server(item))) => item,
+            Some((_, Item::Pool(item))) => return self.say(Up::Pool(storage.pool(&item))).await,
+            Some((_, Item::Volume(item))) => return self.say(Up::Volume(storage.volume(&item))).await,
+            Some((_, Item::Backup(item))) => return self.say(Up::Backup(storage.backup(&item))).await,
+            _ => return Ok(()),
+        };
         let Some(phase) = self.reach(&item) else { return Ok(()) };
         if phase == Phase::Running {
             for port in &item.ports {
@@ -282,7 +320,13 @@ impl Work<'_> {
         }
         let (generation, incarnation, leased) = (item.generation, item.incarnation, item.leased);
         let timeline = Timeline::default();
-        self.say(Up::Server(ServerReport { server: id, generation, phase, incarnation, leased, timeline })).await
+        self.say(Up::Server(ServerReport { server: item.id, generation, phase, incarnation, leased, timeline })).await
+    }
+
+    /// A server has what it writes to before it runs.
+    fn open(&self, item: &ServerItem) -> Phase {
+        let opened = item.volumes.iter().try_for_each(|use_| self.machine.storage.open(use_));
+        opened.map_or_else(Phase::Failed, |()| Phase::Running)
     }
 
     /// Makes the machine as the item says; none when it may not run here now.
@@ -293,7 +337,7 @@ impl Work<'_> {
         let runs = here.is_some_and(Instance::is_running);
         let phase = match item.run {
             Run::Running if !runs && !may_start => return None,
-            Run::Running => Phase::Running,
+            Run::Running => self.open(item),
             Run::Paused => Phase::Paused,
             Run::Suspended => Phase::Suspended,
             Run::Stopped | Run::Shelved => Phase::Stopped(StopReason::Asked),
@@ -302,8 +346,9 @@ impl Work<'_> {
         if phase == Phase::Gone {
             state.servers.remove(&item.id);
         } else {
+            let volumes = item.volumes.iter().map(open).collect();
             let instance =
-                Instance { generation: item.generation, incarnation: item.incarnation, phase: phase.clone(), leased: item.leased };
+                Instance { generation: item.generation, incarnation: item.incarnation, phase: phase.clone(), leased: item.leased, volumes };
             state.servers.insert(item.id.clone(), instance);
         }
         Some(phase)

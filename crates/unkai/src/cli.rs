@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{agent, doctor, down, local, up, why};
+use crate::{agent, doctor, down, local, storage, up, why};
 
 const DEFAULT_STATE: &str = "/var/lib/unkai";
 
@@ -55,6 +55,9 @@ enum Command {
         #[command(flatten)]
         state: StateArg,
     },
+    /// Places that hold volumes and their backups.
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Which highly available servers could not be started elsewhere if these hosts died now, and why.
     Survive {
         /// Ids or names, which die together; without any, each host by itself.
@@ -120,6 +123,46 @@ enum HostCommand {
     Revoke {
         /// Id or name.
         host: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+#[derive(Subcommand)]
+enum PoolCommand {
+    /// Make a pool of storage that is there: a directory, an NFS export, a Ceph pool, an iSCSI target.
+    Create {
+        #[command(flatten)]
+        pool: Box<storage::NewPool>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// All pools: id, name, driver, hosts, GiB there, free and promised, state.
+    List {
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Forget a pool that holds no volumes and no backups.
+    Delete {
+        /// Id or name.
+        pool: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Place no new volumes in a pool; those that are there stay and work.
+    Disable {
+        /// Id or name.
+        pool: String,
+        /// Why; shown to those who ask where their volume could go.
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Place new volumes in it again.
+    Enable {
+        /// Id or name.
+        pool: String,
         #[command(flatten)]
         state: StateArg,
     },
@@ -299,6 +342,17 @@ impl Cli {
             }
             Command::Host(HostCommand::Revoke { host, state }) => {
                 local::act(&state.dir, &format!("/host/revoke?host={}", why::escaped(&host)))
+            }
+            Command::Pool(PoolCommand::Create { pool, state }) => local::send(&state.dir, "/pools", &pool.request()?),
+            Command::Pool(PoolCommand::List { state }) => local::print(&state.dir, "/pools"),
+            Command::Pool(PoolCommand::Delete { pool, state }) => {
+                local::act(&state.dir, &format!("/pool/delete?pool={}", why::escaped(&pool)))
+            }
+            Command::Pool(PoolCommand::Disable { pool, reason, state }) => {
+                local::act(&state.dir, &format!("/pool/disable?pool={}&reason={}", why::escaped(&pool), why::escaped(&reason)))
+            }
+            Command::Pool(PoolCommand::Enable { pool, state }) => {
+                local::act(&state.dir, &format!("/pool/enable?pool={}", why::escaped(&pool)))
             }
             Command::Down { state, servers } => down::run(&state.dir, servers),
             Command::Status { state } => local::print(&state.dir, "/status"),

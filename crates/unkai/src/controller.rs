@@ -73,6 +73,7 @@ pub async fn start(state: &StateDir, config: &ControllerArgs) -> Result<Running>
     });
     unkai_identity::bootstrap(&store, bootstrap_options(password, &url, &config.region)).await?;
     unkai_compute::admin::bootstrap(&store).await?;
+    store.transact(unkai_control::volume::operate::standard_type).await?;
 
     let images_settings = config.images_settings();
     let images = unkai_image::images(&cloud, &images_settings);

@@ -7,21 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
 use axum::extract::{Path as UrlPath, Query, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, Empty};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
+use unkai_control::volume::operate;
 use unkai_link::ca::Authority;
 use unkai_link::enrolment::{self, Token};
 use unkai_model::compute::Host;
+use unkai_model::volume::Pool;
 use unkai_model::{Error, Id};
-use unkai_store::Store;
+use unkai_store::{Store, Tx};
 
 use crate::state::StateDir;
+use crate::storage::{self, PoolRequest};
 use crate::why;
 
 #[derive(Clone)]
@@ -51,6 +55,10 @@ pub async fn serve(path: PathBuf, local: Local) {
         .route("/host/undrain", post(host_undrain))
         .route("/survive", get(survive))
         .route("/availability", post(availability))
+        .route("/pools", get(pools).post(pool_create))
+        .route("/pool/delete", post(pool_delete))
+        .route("/pool/disable", post(pool_disable))
+        .route("/pool/enable", post(pool_enable))
         .with_state(local);
     if let Err(error) = axum_serve(listener, router).await {
         tracing::error!(%error, "the local socket ended");
@@ -150,6 +158,45 @@ async fn availability(State(local): State<Local>, Query(times): Query<Times>) ->
     Ok(format!("silence {:?}, lease {:?}\n", changed.silence(), changed.lease()))
 }
 
+async fn pools(State(local): State<Local>) -> Result<String, Refusal> {
+    Ok(storage::list(&local.store.read().await?))
+}
+
+async fn pool_create(State(local): State<Local>, Json(request): Json<PoolRequest>) -> Result<String, Refusal> {
+    let id = local.store.transact(move |tx| storage::create(tx, &request)).await?;
+    Ok(format!("pool {id}\n"))
+}
+
+#[derive(Deserialize)]
+struct PoolNamed {
+    pool: String,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn pool_delete(State(local): State<Local>, Query(named): Query<PoolNamed>) -> Result<String, Refusal> {
+    change_pool(&local, named, operate::delete).await
+}
+
+async fn pool_disable(State(local): State<Local>, Query(named): Query<PoolNamed>) -> Result<String, Refusal> {
+    let reason = named.reason.clone();
+    change_pool(&local, named, move |tx, pool| operate::disable(tx, pool, Some(reason.clone()))).await
+}
+
+async fn pool_enable(State(local): State<Local>, Query(named): Query<PoolNamed>) -> Result<String, Refusal> {
+    change_pool(&local, named, |tx, pool| operate::disable(tx, pool, None)).await
+}
+
+async fn change_pool(
+    local: &Local,
+    named: PoolNamed,
+    change: impl Fn(&mut Tx, &Id<Pool>) -> Result<(), Error> + Send + 'static,
+) -> Result<String, Refusal> {
+    let body = move |tx: &mut Tx| change(tx, &operate::find(&tx.view(), &named.pool)?);
+    local.store.transact(body).await?;
+    Ok(String::new())
+}
+
 /// A host by id or name.
 async fn find(local: &Local, text: &str) -> Result<Id<Host>, Error> {
     let view = local.store.read().await?;
@@ -173,26 +220,32 @@ impl IntoResponse for Refusal {
 
 /// Asks the running process and prints its answer.
 pub fn print(dir: &Path, path: &str) -> Result<()> {
-    call(dir, http::Method::GET, path)
+    call(dir, http::Method::GET, path, Bytes::new())
 }
 
 /// Has the running process do something and prints what it says.
 pub fn act(dir: &Path, path: &str) -> Result<()> {
-    call(dir, http::Method::POST, path)
+    call(dir, http::Method::POST, path, Bytes::new())
 }
 
-fn call(dir: &Path, method: http::Method, path: &str) -> Result<()> {
+/// The same with a document that says what.
+pub fn send(dir: &Path, path: &str, what: &impl Serialize) -> Result<()> {
+    call(dir, http::Method::POST, path, serde_json::to_vec(what).context("encoding the request")?.into())
+}
+
+fn call(dir: &Path, method: http::Method, path: &str, body: Bytes) -> Result<()> {
     let socket = StateDir::at(dir).socket();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
-    print!("{}", runtime.block_on(ask(&socket, method, path))?);
+    print!("{}", runtime.block_on(ask(&socket, method, path, body))?);
     Ok(())
 }
 
-async fn ask(socket: &Path, method: http::Method, path: &str) -> Result<String> {
+async fn ask(socket: &Path, method: http::Method, path: &str, body: Bytes) -> Result<String> {
     let stream = UnixStream::connect(socket).await.with_context(|| format!("no cloud answers at `{}`; is it up?", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = http::Request::builder().method(method).uri(path).header("host", "local").body(Empty::<bytes::Bytes>::new())?;
+    let request = http::Request::builder().method(method).uri(path).header("host", "local").header("content-type", "application/json");
+    let request = request.body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

@@ -12,6 +12,7 @@ mod local;
 mod port;
 mod process;
 mod state;
+mod storage;
 mod trial;
 mod up;
 mod why;

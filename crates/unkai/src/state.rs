@@ -5,6 +5,7 @@
 //! DIR/ca.pem, ca.key   the cloud's CA          DIR/images/               bytes of images
 //! DIR/unkai.pid        the running process     DIR/agent/                the host agent's ledger, disks, sockets
 //! DIR/control.sock     for `status` and `why`  DIR/unkai.log             log of a detached process
+//! DIR/volumes/         pool `local`
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -60,6 +61,9 @@ impl StateDir {
     }
     pub fn agent(&self) -> PathBuf {
         self.0.join("agent")
+    }
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
     }
     pub fn ca(&self) -> PathBuf {
         self.0.join("ca.pem")

@@ -1,6 +1,8 @@
 //! The one-machine cloud: an external network that ends at this machine, and the agent in the controller's process.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +17,14 @@ use unkai_model::identity::Project;
 use unkai_model::network::{Network, Segment, Standard, SubnetPool};
 use unkai_model::{Error, Meta};
 use unkai_network::{Refusal, verbs};
+use unkai_sim::storage::Storage;
 use unkai_sim::{host, wire};
 use unkai_store::{Store, Tx};
 
 use crate::cli::UpArgs;
 use crate::controller::Running;
 use crate::state::StateDir;
+use crate::storage;
 
 /// Name of the external network, and of the physical network behind it.
 pub const EXTERNAL: &str = "public";
@@ -97,21 +101,30 @@ pub async fn start_agent(state: &StateDir, controller: &Running, args: &UpArgs) 
     };
     let (own, name) = (host.clone(), unkai_host::machine_name());
     controller.store.transact(move |tx| unkai_control::hosts::own(tx, &own, &name)).await.context("entering this machine as a host")?;
+    let (dir, hosts) = (state.volumes(), [host.clone()].into());
+    controller.store.transact(move |tx| storage::first_pool(tx, &dir, &hosts)).await.context("making the first storage pool")?;
     let agent = Agent::open(host, config).await?;
     tokio::spawn(agent.run(dial));
     Ok(())
 }
 
-/// Hosts that are only simulated, in this process. They keep their ids from start to start.
-pub fn start_simulated(controller: &Running, count: usize) {
+/// Hosts that are only simulated, in this process. They keep their ids from start to start, and share what storage they pretend to have.
+pub async fn start_simulated(controller: &Running, count: usize) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let made = controller.store.transact(|tx| storage::first_pool(tx, Path::new("/simulated"), &BTreeSet::new()));
+    made.await.context("making the first storage pool")?;
+    let storage = Storage::default();
     for number in 1..=count {
         let host = HostId::new(format!("00000000-0000-4000-8000-{number:012x}"));
         let mut inventory = host::inventory(&format!("sim-{number}"));
         inventory.physical_networks.insert(EXTERNAL.into());
-        let agent = host::Agent { machine: host::Machine::new(host.clone()), inventory, pace: Duration::ZERO };
+        let agent = host::Agent { machine: host::Machine::new(host.clone()).on(&storage), inventory, pace: Duration::ZERO };
         let link = controller.link.clone();
         tokio::spawn(agent.run(move || std::future::ready(Ok(wire::connect(&link, &host)))));
     }
+    Ok(())
 }
 
 /// The agent of the controller's own process: it signs for itself, a fresh certificate for each connection, so there is nothing to renew.

@@ -49,7 +49,7 @@ async fn serve(state: StateDir, args: UpArgs) -> Result<()> {
     if args.runs_servers() {
         trial::start_agent(&state, &running, &args).await?;
     }
-    trial::start_simulated(&running, args.simulated_hosts);
+    trial::start_simulated(&running, args.simulated_hosts).await?;
     println!("ready {}", running.url);
     std::io::stdout().flush().context("printing")?;
     asked_to_end().await?;

@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use unkai_control::availability::survive::{Lost, Redundancy};
 use unkai_control::migration::drain::{Remains, remaining};
+use unkai_control::volume::attachments::{self, Readiness};
 use unkai_control::{availability, placement};
 use unkai_model::compute::{Failover, Host, Method, Migration, Server, ServerAction, Unmanaged};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, Network, Port, Router};
+use unkai_model::volume::Attachment;
 use unkai_model::{Id, Kind, Timestamp};
 use unkai_store::View;
+
+use crate::storage;
 
 /// The path on the local socket.
 pub fn path(id: &str) -> String {
@@ -56,6 +60,7 @@ pub fn status(view: &View, url: &str, now: Timestamp) -> String {
         let _ = writeln!(out, "{name:<9} {count}");
     }
     let _ = writeln!(out, "images    {}", view.count::<Image>());
+    out.push_str(&storage::status(view));
     out
 }
 
@@ -140,6 +145,7 @@ pub fn explain(view: &View, id: &str) -> String {
         return explain_server(view, &server);
     }
     let mut out = String::new();
+    storage::explain(view, id, &mut out);
     show::<Host>(view, id, &mut out);
     show::<Image>(view, id, &mut out);
     show::<Network>(view, id, &mut out);
@@ -152,7 +158,7 @@ pub fn explain(view: &View, id: &str) -> String {
     out
 }
 
-fn show<K: Kind>(view: &View, id: &str, out: &mut String) {
+pub fn show<K: Kind>(view: &View, id: &str, out: &mut String) {
     let Some(document) = view.get(&Id::<K>::new(id)) else { return };
     let meta = document.meta();
     let _ = writeln!(out, "{} {} ({})", K::NOUN, meta.id, meta.name);
@@ -172,14 +178,25 @@ fn explain_server(view: &View, server: &Server) -> String {
                 view.get(host).map_or_else(|| host.to_string(), |host| format!("{} ({:?})", host.meta.name, host.status.reachability));
             let _ = writeln!(out, "  host      {name}");
         }
-        None if server.is_live() => match placement::explain(view, server) {
-            Ok(host) => drop(writeln!(out, "  host      none yet; it fits on {host}")),
-            Err(none) => drop(writeln!(out, "  host      none: {none}")),
-        },
+        None if server.is_live() => {
+            let why = match attachments::readiness(view, &meta.id) {
+                Readiness::Waits => "none yet; its volumes are being made".into(),
+                Readiness::Broken(why) => format!("none: {why}"),
+                Readiness::Ready => match placement::explain(view, server) {
+                    Ok(host) => format!("none yet; it fits on {host}"),
+                    Err(none) => format!("none: {none}"),
+                },
+            };
+            let _ = writeln!(out, "  host      {why}");
+        }
         None => drop(writeln!(out, "  host      none: deleted")),
     }
     if let Some(fault) = &status.fault {
         let _ = writeln!(out, "  fault     {} (at {})", fault.message, fault.at);
+    }
+    for attachment in view.by_index::<Attachment>("server", meta.id.as_str()) {
+        let device = attachment.device.as_deref().unwrap_or("no device");
+        let _ = writeln!(out, "  volume    {}  {device}  {:?}  fence {}", attachment.volume, attachment.state, attachment.fence);
     }
     let line = &status.timeline;
     let accepted = Some(meta.created);
@@ -260,6 +277,6 @@ fn explain_failover(view: &View, receipt: &Failover) -> String {
     out
 }
 
-fn since(from: Timestamp, to: Timestamp) -> String {
+pub fn since(from: Timestamp, to: Timestamp) -> String {
     format!("+{} ms", to.duration_since(from).as_millis())
 }

@@ -11,15 +11,28 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("unkai-imagefile", &[]),
     ("unkai-driver-network", &["unkai-crashpoint"]),
     ("unkai-driver-qemu", &["unkai-crashpoint"]),
+    ("unkai-driver-volume", &["unkai-crashpoint"]),
     ("unkai-link", &["unkai-model", "unkai-store", "unkai-driver-network"]),
     ("unkai-control", &["unkai-model", "unkai-store", "unkai-link"]),
-    ("unkai-host", &["unkai-model", "unkai-link", "unkai-driver-network", "unkai-driver-qemu", "unkai-imagefile", "unkai-crashpoint"]),
+    (
+        "unkai-host",
+        &[
+            "unkai-model",
+            "unkai-link",
+            "unkai-driver-network",
+            "unkai-driver-qemu",
+            "unkai-driver-volume",
+            "unkai-imagefile",
+            "unkai-crashpoint",
+        ],
+    ),
     ("unkai-sim", &["unkai-model", "unkai-store", "unkai-link", "unkai-control"]),
     ("unkai-openstack", &["unkai-model", "unkai-store"]),
     ("unkai-identity", &["unkai-model", "unkai-store", "unkai-openstack"]),
     ("unkai-image", &["unkai-model", "unkai-store", "unkai-openstack", "unkai-imagefile"]),
     ("unkai-network", &["unkai-model", "unkai-store", "unkai-openstack"]),
-    ("unkai-compute", &["unkai-model", "unkai-store", "unkai-openstack", "unkai-network"]),
+    ("unkai-volume", &["unkai-model", "unkai-store", "unkai-openstack"]),
+    ("unkai-compute", &["unkai-model", "unkai-store", "unkai-openstack", "unkai-network", "unkai-volume"]),
 ];
 
 fn root() -> PathBuf {

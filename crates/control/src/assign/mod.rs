@@ -10,9 +10,12 @@ use unkai_model::Id;
 use unkai_model::compute::{Aggregate, Run, Server};
 use unkai_model::image::Image;
 use unkai_model::network::{Network, Port, Router, SecurityGroup};
+use unkai_model::volume::{Backup, Volume};
 use unkai_store::{Change, Changes, View};
 
-use crate::migration;
+pub use server::image_ref;
+
+use crate::{migration, volume};
 
 /// Kinds whose changes can alter what a host is assigned.
 const CONCERNING: &[&str] = &[
@@ -22,12 +25,17 @@ const CONCERNING: &[&str] = &[
     "image",
     "migration",
     "network",
+    "pool",
     "port",
     "router",
     "security_group",
     "security_group_rule",
     "server",
     "subnet",
+    "volume",
+    "volume_attachment",
+    "volume_backup",
+    "volume_snapshot",
 ];
 
 pub fn concerns(changes: &Changes) -> bool {
@@ -59,6 +67,9 @@ pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {
     items.extend(needs.groups.iter().filter_map(|id| Some(Item::Group(network::group(view, &*view.get(id)?)))));
     items.extend(needs.ports.values().filter_map(|port| network::port(view, port)).map(Item::Port));
     items.extend(routers.iter().filter_map(|router| network::router(view, router)).map(Item::Router));
+    items.extend(volume::items::pools(view, host).into_iter().map(Item::Pool));
+    items.extend(view.by_index::<Volume>("carrier", host.as_str()).filter_map(|one| volume::items::volume(view, &one)).map(Item::Volume));
+    items.extend(view.by_index::<Backup>("carrier", host.as_str()).filter_map(|one| volume::items::backup(view, &one)).map(Item::Backup));
     items.extend(servers.iter().map(|server| Item::Server(server::server(view, server, migration::items::leaving(view, server)))));
     items.extend(
         migration::items::kept(view, host).into_iter().map(|(server, kept)| Item::Server(server::server(view, &server, Some(kept)))),

@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use unkai_link::item::{GuestData, ImageRef, RescueItem, ServerItem};
 use unkai_link::migration::MigrationItem;
 use unkai_model::Id;
-use unkai_model::compute::{Run, Server};
+use unkai_model::compute::{BootDisk, Run, Server};
 use unkai_model::image::Image;
 use unkai_model::network::{FloatingIp, SecurityGroup};
 use unkai_store::View;
 
 use crate::placement::zone_of;
+use crate::volume;
 
 pub fn server(view: &View, server: &Server, migration: Option<MigrationItem>) -> ServerItem {
     let (spec, launch) = (&server.spec, &server.spec.launch);
-    let boot = launch.shelved_image.as_ref().or(launch.image.as_ref());
+    let root = volume::items::root_metadata(view, &server.meta.id);
+    let boot = launch.shelved_image.as_ref().or(launch.image.as_ref()).filter(|_| root.is_none());
     let image = boot.and_then(|id| view.get(id));
-    let property = |name: &str| image.as_ref().and_then(|image| image.spec.properties.get(name).cloned());
+    // What the disk it starts from says of the machine it needs.
+    let properties = root.as_ref().or(image.as_ref().map(|image| &image.spec.properties));
+    let property = |name: &str| properties.and_then(|properties| properties.get(name).cloned());
     let named = |name: &str| property(name).and_then(|id| image_ref(view, &Id::new(id)));
     ServerItem {
         id: server.meta.id.clone(),
@@ -28,15 +32,15 @@ pub fn server(view: &View, server: &Server, migration: Option<MigrationItem>) ->
         soft_reboots: spec.soft_reboots,
         vcpus: launch.flavor.vcpus,
         memory_mib: launch.flavor.ram_mib,
-        root_gib: launch.flavor.disk_gib,
-        ephemeral_gib: launch.flavor.ephemeral_gib,
-        swap_mib: launch.flavor.swap_mib,
+        root_gib: if root.is_some() || launch.boot == BootDisk::Volume { 0 } else { launch.flavor.disk_gib },
+        ephemeral_gib: launch.ephemeral_gib(),
+        swap_mib: launch.swap_mib(),
         image: boot.and_then(|id| image_ref(view, id)),
         kernel: named("kernel_id"),
         ramdisk: named("ramdisk_id"),
-        hardware: hardware(image.as_deref(), server),
+        hardware: hardware(properties, server),
         config_drive: launch.config_drive,
-        volumes: Vec::new(),
+        volumes: volume::items::uses(view, &server.meta.id),
         ports: spec.ports.iter().map(|port| port.to_string()).collect(),
         rescue: spec.rescue.as_ref().map(|rescue| RescueItem {
             image: rescue.image.as_ref().and_then(|id| image_ref(view, id)),
@@ -60,10 +64,9 @@ pub fn image_ref(view: &View, id: &Id<Image>) -> Option<ImageRef> {
     })
 }
 
-/// `hw_*` and `os_*` properties of the image, and `hw:*` of the flavor, which wins.
-fn hardware(image: Option<&Image>, server: &Server) -> BTreeMap<String, String> {
-    let properties = image.into_iter().flat_map(|image| &image.spec.properties);
-    let from_image = properties.filter(|(key, _)| key.starts_with("hw_") || key.starts_with("os_"));
+/// `hw_*` and `os_*` properties of the image, or of the one that the root volume was made from, and `hw:*` of the flavor, which wins.
+fn hardware(properties: Option<&BTreeMap<String, String>>, server: &Server) -> BTreeMap<String, String> {
+    let from_image = properties.into_iter().flatten().filter(|(key, _)| key.starts_with("hw_") || key.starts_with("os_"));
     let from_flavor = server.spec.launch.flavor.extra_specs.iter().filter(|(key, _)| key.starts_with("hw:"));
     let mut hardware: BTreeMap<_, _> = from_image.map(|(key, value)| (key.clone(), value.clone())).collect();
     hardware.extend(from_flavor.map(|(key, value)| (key.replacen(':', "_", 1), value.clone())));

@@ -30,7 +30,7 @@ pub fn survive(view: &View, dead: &BTreeSet<HostId>) -> Vec<Lost> {
         let hosts: Vec<Candidate> = Sight::of(view, &server).all().into_iter().map(|host| imagine(host, dead, &charged)).collect();
         match choose(&want_elsewhere(view, &server), &hosts).map(|host| host.id.clone()) {
             Ok(Some(host)) => {
-                let resources = server.spec.launch.flavor.resources();
+                let resources = server.spec.launch.resources();
                 charged.extend(resources.into_iter().map(|(class, amount)| (host.clone(), class, amount)));
             }
             Ok(None) => {}

@@ -21,6 +21,8 @@ pub struct Candidate {
     pub aggregates: BTreeMap<String, BTreeSet<String>>,
     /// How many members of the wanted server group it runs.
     pub group_members: usize,
+    /// Why it cannot have one of the server's volumes; none when it can have all.
+    pub unreached: Option<String>,
 }
 
 /// What a server needs of its host.
@@ -31,7 +33,7 @@ pub struct Want {
     pub forbidden_traits: BTreeSet<String>,
     pub zone: Option<String>,
     pub host: Option<String>,
-    /// Skips every check but that the host exists.
+    /// Skips every check but that the host exists and reaches the server's volumes.
     pub forced_host: Option<String>,
     pub group: Option<GroupPolicy>,
     /// The group has members somewhere already.
@@ -119,7 +121,7 @@ pub fn fits(want: &Want, host: &Candidate) -> bool {
 /// The first filter that refuses this host, in words; none when it fits.
 fn refuse(want: &Want, host: &Candidate) -> Option<String> {
     if let Some(forced) = &want.forced_host {
-        return (*forced != host.name).then(|| format!("not the forced host {forced}"));
+        return if *forced != host.name { Some(format!("not the forced host {forced}")) } else { host.unreached.clone() };
     }
     if let Some(wanted) = &want.host
         && *wanted != host.name
@@ -127,6 +129,7 @@ fn refuse(want: &Want, host: &Candidate) -> Option<String> {
         return Some(format!("not the requested host {wanted}"));
     }
     refuse_state(want, host)
+        .or_else(|| host.unreached.clone())
         .or_else(|| refuse_traits(want, host))
         .or_else(|| refuse_company(want, host))
         .or_else(|| refuse_room(want, host))
@@ -193,7 +196,11 @@ fn help(want: &Want, hosts: &[Candidate]) -> Vec<String> {
     let open = hosts.iter().filter(|host| {
         want.forced_host.is_none()
             && want.host.as_ref().is_none_or(|name| *name == host.name)
-            && refuse_state(want, host).or_else(|| refuse_traits(want, host)).or_else(|| refuse_company(want, host)).is_none()
+            && refuse_state(want, host)
+                .or_else(|| host.unreached.clone())
+                .or_else(|| refuse_traits(want, host))
+                .or_else(|| refuse_company(want, host))
+                .is_none()
     });
     let shortage = |host: &Candidate| -> Vec<(String, i64)> {
         let short = want.resources.iter().map(|(class, need)| {
@@ -269,6 +276,16 @@ mod tests {
             assert_eq!(chosen(&group(policy), &hosts), expected, "{policy:?}");
         }
         assert!(choose(&group(GroupPolicy::AntiAffinity(1)), &hosts[..1]).is_err());
+    }
+
+    #[test]
+    fn a_host_that_does_not_reach_a_volume_is_refused_even_when_forced() {
+        let far = Candidate { unreached: Some("does not reach storage pool p".into()), ..host("a", (9000, 0)) };
+        assert_eq!(chosen(&want(1), &[far.clone(), host("b", (4096, 0))]), "b");
+        let forced = Want { forced_host: Some("a".into()), ..want(1) };
+        for want in [want(1), forced] {
+            assert_eq!(chosen(&want, std::slice::from_ref(&far)), "No valid host was found. 1 host (a): does not reach storage pool p.");
+        }
     }
 
     #[test]

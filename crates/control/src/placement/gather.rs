@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use unkai_model::Id;
 use unkai_model::compute::{Aggregate, DEFAULT_ZONE, GroupPolicy as Policy, Host, Reachability, Server, ServerGroup};
+use unkai_model::volume::Pool;
 use unkai_store::View;
+
+use crate::volume::attachments;
 
 use super::{Candidate, GroupPolicy, Want};
 
@@ -24,6 +29,8 @@ pub struct Sight<'a> {
     view: &'a View,
     /// How many members of the server's group are where.
     members: BTreeMap<Id<Host>, usize>,
+    /// Where the server's volumes are.
+    pools: Vec<Arc<Pool>>,
 }
 
 impl<'a> Sight<'a> {
@@ -32,11 +39,13 @@ impl<'a> Sight<'a> {
         for host in group_hosts(view, server) {
             *members.entry(host).or_default() += 1;
         }
-        Sight { view, members }
+        Sight { view, members, pools: attachments::pools(view, &server.meta.id) }
     }
 
     pub fn candidate(&self, host: &Host) -> Candidate {
-        candidate(self.view, host, self.members.get(&host.meta.id).copied().unwrap_or(0))
+        let group_members = self.members.get(&host.meta.id).copied().unwrap_or(0);
+        let unreached = attachments::unreached(&self.pools, &host.meta.id);
+        Candidate { group_members, unreached, ..candidate(self.view, host) }
     }
 
     pub fn all(&self) -> Vec<Candidate> {
@@ -44,7 +53,7 @@ impl<'a> Sight<'a> {
     }
 }
 
-fn candidate(view: &View, host: &Host, group_members: usize) -> Candidate {
+fn candidate(view: &View, host: &Host) -> Candidate {
     let id = &host.meta.id;
     let mut aggregates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for aggregate in view.by_index::<Aggregate>("host", id.as_str()) {
@@ -66,7 +75,7 @@ fn candidate(view: &View, host: &Host, group_members: usize) -> Candidate {
         traits: host.traits().cloned().collect(),
         resources: host.capacity.iter().map(|(class, capacity)| (class.clone(), (capacity.usable(), used(class)))).collect(),
         aggregates,
-        group_members,
+        ..Candidate::default()
     }
 }
 
@@ -109,7 +118,7 @@ pub fn want(view: &View, server: &Server) -> Want {
     };
     let group = wish.group.as_ref().and_then(|id| view.get(&Id::<ServerGroup>::new(id.as_str())));
     Want {
-        resources: flavor.resources().into_iter().filter(|(_, n)| *n > 0).map(|(class, n)| (class.to_owned(), n)).collect(),
+        resources: server.spec.launch.resources().into_iter().filter(|(_, n)| *n > 0).map(|(class, n)| (class.to_owned(), n)).collect(),
         required_traits: with_trait("required"),
         forbidden_traits: with_trait("forbidden"),
         zone: wish.zone.clone(),

@@ -14,6 +14,7 @@ use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
 use crate::actions;
+use crate::volume::attachments::{self, Readiness};
 
 pub use choose::{Candidate, GroupPolicy, NoValidHost, Want, choose};
 pub use gather::{Sight, free, want, zone_of};
@@ -68,8 +69,11 @@ impl Order {
 
 /// Servers that wait for a host.
 pub fn waiting(view: &View) -> Vec<Id<Server>> {
-    let servers = view.by_index::<Server>("unplaced", "yes");
-    servers.filter(|server| needs_host(server)).map(|server| server.meta.id.clone()).collect()
+    let servers = view.by_index::<Server>("unplaced", "yes").filter(|server| needs_host(server));
+    servers
+        .filter(|server| attachments::readiness(view, &server.meta.id) != Readiness::Waits)
+        .map(|server| server.meta.id.clone())
+        .collect()
 }
 
 fn needs_host(server: &Server) -> bool {
@@ -84,21 +88,25 @@ pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), E
     for id in servers {
         let view = tx.view();
         let Some(server) = view.get(id).filter(|server| needs_host(server)) else { continue };
-        match find(&view, &ranking, &server) {
+        let found = match attachments::readiness(&view, id) {
+            Readiness::Waits => continue,
+            Readiness::Broken(why) => Err(why),
+            Readiness::Ready => find(&view, &ranking, &server).map_err(|none| none.to_string()),
+        };
+        match found {
             Ok(host) => {
                 tracing::info!(server = %id, %host, "placed");
                 assign(tx, id, &host)?;
                 ranking.update(&tx.view(), &host);
             }
-            Err(none) => {
-                tracing::info!(server = %id, reason = %none, "not placed");
-                let now = tx.now();
+            Err(message) => {
+                tracing::info!(server = %id, reason = message, "not placed");
+                let (now, outcome) = (tx.now(), Outcome::Error(message.clone()));
                 tx.update(id, |server: &mut Server| {
-                    let message = none.to_string();
                     server.status.fault = Some(Fault { code: 500, message, details: String::new(), at: now });
                     Ok::<_, Error>(())
                 })?;
-                actions::settle(tx, id, Some(server.meta.generation), &Outcome::Error(none.to_string()))?;
+                actions::settle(tx, id, Some(server.meta.generation), &outcome)?;
             }
         }
     }
@@ -108,6 +116,7 @@ pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), E
 /// Gives a server to a host, which has not seen it yet.
 pub fn assign(tx: &mut Tx, id: &Id<Server>, host: &Id<Host>) -> Result<(), Error> {
     let now = tx.now();
+    attachments::bind(tx, id)?;
     let server = tx.update(id, |server: &mut Server| {
         server.status.host = Some(host.clone());
         server.status.assigned = server.meta.generation;
@@ -118,7 +127,7 @@ pub fn assign(tx: &mut Tx, id: &Id<Server>, host: &Id<Host>) -> Result<(), Error
     for port in &server.spec.ports {
         bind_port(tx, port, Some(host))?;
     }
-    Ok(())
+    attachments::take(tx, id)
 }
 
 /// Says on a port where its device is.

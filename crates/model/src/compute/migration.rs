@@ -209,7 +209,7 @@ impl Migration {
             progress: MigrationProgress::default(),
             failure: None,
             ended: None,
-            charge: Charge::of(&server.spec.launch.flavor.resources()),
+            charge: Charge::of(&server.spec.launch.resources()),
             growth: None,
         }
     }
@@ -217,7 +217,7 @@ impl Migration {
     /// Of a server that becomes another size there.
     pub fn to_size(mut self, server: &Server, flavor: FlavorCopy) -> Self {
         let present = &server.spec.launch.flavor;
-        self.charge = Charge::of(&flavor.resources());
+        self.charge = Charge::of(&server.spec.launch.resources_of(&flavor));
         self.growth = Some(Growth {
             user: server.spec.user.clone(),
             cores: (i64::from(flavor.vcpus) - i64::from(present.vcpus)).max(0),

@@ -65,6 +65,9 @@ pub struct ServerSpec {
     /// Started elsewhere, its local disks may begin anew from its image.
     #[serde(default)]
     pub discards_local: bool,
+    /// A volume that it has or is being given is in a pool of one host alone. Written by control; see [`Server::hold`].
+    #[serde(default)]
+    pub local_volumes: bool,
     /// After the loss of a host, servers with a higher number are started elsewhere first.
     #[serde(default)]
     pub priority: i32,
@@ -110,6 +113,7 @@ impl ServerSpec {
             availability: Availability::None,
             availability_since: 0,
             discards_local: false,
+            local_volumes: false,
             priority: 0,
             hard_reboots: 0,
             soft_reboots: 0,
@@ -215,6 +219,11 @@ pub struct Launch {
     pub shelved_image: Option<Id<Image>>,
     #[serde(default)]
     pub boot: BootDisk,
+    /// Smaller than the flavor's, as the caller wished; 0: none.
+    #[serde(default)]
+    pub less_ephemeral_gib: Option<u64>,
+    #[serde(default)]
+    pub less_swap_mib: Option<u64>,
     pub hostname: String,
     #[serde(default)]
     pub key_name: Option<String>,
@@ -248,6 +257,56 @@ pub enum BootDisk {
     /// A disk on the host, made from the image.
     #[default]
     Local,
+    /// The volume of its attachment with boot index 0.
+    Volume,
+}
+
+impl Launch {
+    /// A disk as large as the flavor says, and nothing on it.
+    pub fn new(flavor: FlavorCopy, hostname: impl Into<String>) -> Self {
+        let (image_properties, boot, personality, reservation) = Default::default();
+        Launch {
+            flavor,
+            image: None,
+            image_properties,
+            shelved_image: None,
+            boot,
+            less_ephemeral_gib: None,
+            less_swap_mib: None,
+            hostname: hostname.into(),
+            key_name: None,
+            public_key: None,
+            user_data: None,
+            config_drive: false,
+            admin_password: None,
+            personality,
+            reservation,
+            launch_index: 0,
+            trusted_certs: None,
+            manual_disk: false,
+        }
+    }
+
+    pub fn ephemeral_gib(&self) -> u64 {
+        self.less_ephemeral_gib.map_or(self.flavor.ephemeral_gib, |less| less.min(self.flavor.ephemeral_gib))
+    }
+
+    pub fn swap_mib(&self) -> u64 {
+        self.less_swap_mib.map_or(self.flavor.swap_mib, |less| less.min(self.flavor.swap_mib))
+    }
+
+    /// What a server that is launched so takes from its host, by resource class. A root disk that is a volume takes nothing.
+    pub fn resources(&self) -> [(&'static str, i64); 3] {
+        self.resources_of(&self.flavor)
+    }
+
+    /// The same with another flavor.
+    pub fn resources_of(&self, flavor: &FlavorCopy) -> [(&'static str, i64); 3] {
+        match self.boot {
+            BootDisk::Local => flavor.resources(),
+            BootDisk::Volume => FlavorCopy { disk_gib: 0, ..flavor.clone() }.resources(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -271,7 +330,7 @@ pub struct FlavorCopy {
 }
 
 impl FlavorCopy {
-    /// What one server of this flavor takes from its host, by resource class.
+    /// What one server of this flavor with a local root disk takes from its host, by resource class.
     pub fn resources(&self) -> [(&'static str, i64); 3] {
         let disk = self.disk_gib + self.ephemeral_gib + self.swap_mib.div_ceil(1024);
         [("VCPU", i64::from(self.vcpus)), ("MEMORY_MB", self.ram_mib as i64), ("DISK_GB", disk as i64)]
@@ -460,9 +519,22 @@ impl Server {
 
     /// Why it could not be started on another host with what it has; none when it could.
     pub fn bound_to_host(&self) -> Option<&'static str> {
-        let flavor = &self.spec.launch.flavor;
-        let local = self.spec.launch.image.is_some() || flavor.disk_gib + flavor.ephemeral_gib + flavor.swap_mib > 0;
-        (self.spec.launch.boot == BootDisk::Local && local && !self.spec.discards_local).then_some("its disks are on its host alone")
+        let (launch, flavor) = (&self.spec.launch, &self.spec.launch.flavor);
+        if self.spec.local_volumes {
+            return Some("a volume of it is in a pool of its host alone");
+        }
+        let root = launch.boot == BootDisk::Local && (launch.image.is_some() || flavor.disk_gib > 0);
+        let local = root || launch.ephemeral_gib() + launch.swap_mib() > 0;
+        (local && !self.spec.discards_local).then_some("its disks are on its host alone")
+    }
+
+    /// Says whether a volume of it is in a pool of one host alone. Its host has to learn of it, as of a turn of the dial.
+    pub fn hold(&mut self, local_volumes: bool) {
+        if self.spec.local_volumes != local_volumes {
+            self.meta.generation += 1;
+            self.spec.local_volumes = local_volumes;
+            self.spec.availability_since = self.meta.generation;
+        }
     }
 
     /// Turns the dial, also while it runs. Its host has to learn of it before the cloud may rely on it.
@@ -490,17 +562,17 @@ impl Server {
 
     /// What this server takes from its host now, by resource class.
     pub fn charges(&self) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + '_ {
-        let now = self.status.host.iter().flat_map(|host| charge(host, &self.spec.launch.flavor));
+        let now = self.status.host.iter().flat_map(|host| charge(host, self.spec.launch.resources()));
         let before = self.spec.resize.iter().flat_map(move |resize| {
             let host = resize.from_host.as_ref().or(self.status.host.as_ref());
-            host.into_iter().flat_map(|host| charge(host, &resize.from))
+            host.into_iter().flat_map(|host| charge(host, self.spec.launch.resources_of(&resize.from)))
         });
         now.chain(before)
     }
 }
 
-fn charge<'a>(host: &'a Id<Host>, flavor: &'a FlavorCopy) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + 'a {
-    flavor.resources().into_iter().filter(|(_, amount)| *amount > 0).map(|(class, amount)| (host.clone(), class, amount))
+fn charge(host: &Id<Host>, resources: [(&'static str, i64); 3]) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> {
+    resources.into_iter().filter(|(_, amount)| *amount > 0).map(|(class, amount)| (host.clone(), class, amount))
 }
 
 impl Kind for Server {
@@ -547,11 +619,62 @@ impl Kind for Server {
         if let Some(host) = self.status.host.as_ref().filter(|_| self.is_protected()) {
             d.index("protected", host);
         }
-        if self.spec.launch.shelved_image.is_some() {
+        let leaves = self.spec.run == Run::Shelved && self.spec.launch.boot == BootDisk::Volume;
+        if self.spec.launch.shelved_image.is_some() || leaves {
             d.index("shelved", "yes");
         }
         if let Some(group) = &self.spec.wish.group {
             d.index("group", group);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(boot: BootDisk, flavor: FlavorCopy) -> Server {
+        let launch = Launch { boot, ..Launch::new(flavor, "s") };
+        let mut server = Server { meta: Meta::new("s"), spec: ServerSpec::new("u", launch), status: ServerStatus::default() };
+        server.spec.availability = Availability::Ha;
+        server
+    }
+
+    #[test]
+    fn what_binds_a_server_to_its_host() {
+        let disk = FlavorCopy { disk_gib: 20, ..FlavorCopy::default() };
+        let swap = FlavorCopy { disk_gib: 20, swap_mib: 1, ..FlavorCopy::default() };
+        assert!(server(BootDisk::Local, disk.clone()).bound_to_host().is_some());
+        assert_eq!(server(BootDisk::Volume, disk.clone()).bound_to_host(), None, "its root disk is a volume");
+        assert!(server(BootDisk::Volume, swap.clone()).bound_to_host().is_some());
+        let mut careless = server(BootDisk::Local, swap);
+        careless.spec.discards_local = true;
+        assert_eq!(careless.bound_to_host(), None);
+        careless.spec.local_volumes = true;
+        assert!(careless.bound_to_host().is_some(), "volumes are never thrown away");
+    }
+
+    #[test]
+    fn a_root_disk_that_is_a_volume_costs_its_host_nothing() {
+        let flavor = FlavorCopy { vcpus: 1, ram_mib: 512, disk_gib: 20, ephemeral_gib: 3, ..FlavorCopy::default() };
+        assert_eq!(server(BootDisk::Local, flavor.clone()).spec.launch.resources()[2], ("DISK_GB", 23));
+        assert_eq!(server(BootDisk::Volume, flavor).spec.launch.resources()[2], ("DISK_GB", 3));
+    }
+
+    /// Between a new local volume and the host's knowing of it, the cloud does not rely on the old arrangement.
+    #[test]
+    fn a_server_is_protected_again_when_its_host_has_learnt() {
+        let mut server = server(BootDisk::Volume, FlavorCopy::default());
+        server.status.assigned = server.meta.generation;
+        assert!(server.is_protected());
+        server.hold(true);
+        assert!(!server.is_protected());
+        server.hold(false);
+        assert!(!server.is_protected());
+        (server.status.observed.generation, server.status.observed.leased) = (server.meta.generation, true);
+        assert!(server.is_protected());
+        let before = server.meta.generation;
+        server.hold(false);
+        assert_eq!(server.meta.generation, before, "nothing changed");
     }
 }

@@ -10,6 +10,7 @@
 //!   ├──stage──> Uploading ──import──> Importing
 //!   └──web-download──────────────────────^   │ failed: back to Queued
 //! ```
+//! An image of a server with volumes has no bytes and is Active from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,8 +135,14 @@ impl Image {
         self.status.content.as_ref().filter(|_| self.status.state == ImageState::Active)
     }
 
+    /// An image without bytes, active at once: it only says, in its properties, which volumes its servers are made with.
+    pub fn hollow(meta: Meta<Image>, spec: ImageSpec) -> Self {
+        Image { meta, spec, status: ImageStatus { state: ImageState::Active, ..ImageStatus::default() } }
+    }
+
     pub fn size(&self) -> Option<u64> {
-        self.status.content.as_ref().map(|content| content.size)
+        let hollow = matches!(self.status.state, ImageState::Active | ImageState::Deactivated).then_some(0);
+        self.status.content.as_ref().map(|content| content.size).or(hollow)
     }
 
     /// Files of the controller that belong to this image.
@@ -294,6 +301,13 @@ mod tests {
         image.go(ImageState::Importing).unwrap();
         image.complete(attempt, content()).unwrap();
         assert_eq!(image.files().collect::<Vec<_>>(), ["a.1"]);
+    }
+
+    #[test]
+    fn an_image_of_volumes_is_active_without_bytes() {
+        let hollow = Image::hollow(Meta::new("a").owned_by("p"), ImageSpec::default());
+        assert_eq!((hollow.status.state, hollow.size(), image().size()), (ImageState::Active, Some(0), None));
+        assert!(hollow.bootable().is_none());
     }
 
     #[test]

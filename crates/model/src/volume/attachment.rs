@@ -77,6 +77,27 @@ pub enum AttachState {
 }
 
 impl Attachment {
+    /// One that is only reserved.
+    pub fn new(meta: Meta<Attachment>, volume: Id<Volume>, server: Option<Id<Server>>, mode: Mode) -> Self {
+        Attachment {
+            meta,
+            volume,
+            server,
+            mode,
+            state: AttachState::Reserved,
+            device: None,
+            boot_index: None,
+            bus: None,
+            tag: None,
+            delete_on_termination: false,
+            connector: None,
+            generation: 0,
+            fence: 0,
+            attached_at: None,
+            detached_at: None,
+        }
+    }
+
     /// The server's host is to have it.
     pub fn is_wanted(&self) -> bool {
         matches!(self.state, AttachState::Attaching | AttachState::Attached)

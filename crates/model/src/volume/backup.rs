@@ -65,16 +65,24 @@ pub struct BackupFacts {
     pub objects: u64,
 }
 
+impl Backup {
+    /// It is still to be made.
+    pub fn is_wished(&self) -> bool {
+        self.phase == BackupPhase::Creating && !self.deleted
+    }
+}
+
 impl Kind for Backup {
     const NAME: &'static str = "volume_backup";
     const NOUN: &'static str = "backup";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `volume`, `parent`, `carrier`, `deleting`. Tallies: `backups`, `backup_gigabytes` of the project.
+    /// Indexes: `project`, `volume`, `parent`, `repository`, `carrier`, `deleting`, and `wished` while it is to be made. Tallies: `backups`, `backup_gigabytes` of the project.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
         d.index("project", project);
         d.index("volume", &self.volume);
+        d.index("repository", &self.repository);
         d.refers(&self.repository);
         if let Some(parent) = &self.parent {
             d.index("parent", parent);
@@ -86,6 +94,9 @@ impl Kind for Backup {
         }
         if self.deleted {
             d.index("deleting", "yes");
+        }
+        if self.is_wished() {
+            d.index("wished", "yes");
         }
         d.tally("backups", project, 1);
         d.tally("backup_gigabytes", project, self.size_gib as i64);

@@ -17,6 +17,7 @@ mod key;
 mod pool;
 mod snapshot;
 mod transfer;
+#[allow(clippy::module_inception)]
 mod volume;
 mod volume_type;
 

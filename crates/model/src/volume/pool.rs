@@ -78,7 +78,8 @@ impl std::fmt::Debug for Backend {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PoolStatus {
-    /// What each host says of it.
+    /// What hosts say of it: those that cannot use it, and of the others the one that sees it best. A pool is one place, so a host that is not
+    /// here sees the same, and works.
     pub hosts: BTreeMap<Id<Host>, Reached>,
 }
 
@@ -106,10 +107,13 @@ impl Pool {
         self.hosts.len() != 1
     }
 
-    /// Total and free GiB, as the host says that sees it best.
+    /// Total and free GiB, as the host says that sees it best; when none of those that spoke can use it, as was known before.
     pub fn space(&self) -> (u64, u64) {
-        let working = self.status.hosts.values().filter(|reached| reached.fault.is_none());
-        working.map(|reached| (reached.total_gib, reached.free_gib)).max().unwrap_or_default()
+        let space = |works: bool| {
+            let hosts = self.status.hosts.values().filter(move |reached| reached.fault.is_none() == works);
+            hosts.map(|reached| (reached.total_gib, reached.free_gib)).max()
+        };
+        space(true).or_else(|| space(false)).unwrap_or_default()
     }
 }
 

@@ -179,6 +179,28 @@ impl Volume {
         self.status.generation == self.meta.generation && !matches!(self.status.phase, VolumePhase::Unknown | VolumePhase::Working { .. })
     }
 
+    /// What still has to be read for it: ids of a snapshot, volume or backup. They must not go meanwhile. A volume that could not be made reads
+    /// nothing, so it keeps nothing from going.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let begins = match &self.spec.source {
+            Source::Snapshot(id) => Some(id.as_str()),
+            Source::Volume(id) => Some(id.as_str()),
+            Source::Backup(id) => Some(id.as_str()),
+            Source::Blank | Source::Image(_) => None,
+        };
+        let begins = begins.filter(|_| !self.status.made && self.status.fault.is_none() && !self.spec.deleted);
+        let put_back = self.pending_restore().map(|restore| match &restore.from {
+            RestoreFrom::Snapshot(id) => id.as_str(),
+            RestoreFrom::Backup(id) => id.as_str(),
+        });
+        begins.into_iter().chain(put_back)
+    }
+
+    /// Its content is still to be put back.
+    pub fn pending_restore(&self) -> Option<&Restore> {
+        self.spec.restore.as_ref().filter(|restore| restore.number > self.status.restored && !self.spec.deleted)
+    }
+
     /// It is whole, and nothing is being done to it.
     pub fn is_ready(&self) -> bool {
         self.is_settled() && self.status.made && matches!(self.status.phase, VolumePhase::Ready { .. })
@@ -189,8 +211,9 @@ impl Kind for Volume {
     const NAME: &'static str = "volume";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `pool`, `carrier`, `unplaced`, `adrift` (in a pool, without a carrier), `source`, `deleting`. Tallies: `volumes` and
-    /// `gigabytes` of the project, both also by type (`project/type`), and `pool_gib` of the pool.
+    /// Indexes: `project`, `pool`, `carrier`, `unplaced`, `adrift` (in a pool, without a carrier), `making` (in a pool, not whole yet),
+    /// `growing`, `restoring`, `deleting`, `key`, and `source`: what it is being made from or put back to. Tallies: `volumes` and `gigabytes` of the
+    /// project, both also by type (`project/type`), `pool_gib` of the pool, `carried` of the carrier.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
         d.index("project", project);
@@ -209,23 +232,27 @@ impl Kind for Volume {
                 if self.status.carrier.is_none() {
                     d.index("adrift", "yes");
                 }
+                if !self.status.made {
+                    d.index("making", "yes");
+                } else if self.status.size_gib < self.spec.size_gib {
+                    d.index("growing", "yes");
+                }
             }
             None => d.index("unplaced", "yes"),
         }
         if let Some(carrier) = &self.status.carrier {
             d.index("carrier", carrier);
+            d.tally("carried", carrier, 1);
             d.refers(carrier);
         }
-        // What a volume that is not whole yet is made from has to stay.
-        if !self.status.made {
-            match &self.spec.source {
-                Source::Snapshot(id) => d.refers(id),
-                Source::Volume(id) => d.refers(id),
-                Source::Backup(id) => d.refers(id),
-                Source::Blank | Source::Image(_) => {}
-            }
+        if self.pending_restore().is_some() {
+            d.index("restoring", "yes");
+        }
+        for source in self.reads() {
+            d.index("source", source);
         }
         if let Some(key) = &self.spec.key {
+            d.index("key", key);
             d.refers(key);
         }
         if let Some(upload) = &self.spec.upload {

@@ -3,3 +3,4 @@
 mod availability;
 mod life;
 mod storms;
+mod volumes;

@@ -13,21 +13,22 @@ fn plan(storm: &str, seed: u64) -> Plan {
 fn weather(storm: &'static str, seeds: std::ops::Range<u64>) {
     let half = seeds.start + (seeds.end - seeds.start) / 2;
     let run = move |seeds: std::ops::Range<u64>| {
-        let (mut failures, mut failovers) = (0, 0);
+        let mut sums = [0; 4];
         for seed in seeds {
             let outcome = run_alone(plan(storm, seed));
             assert!(outcome.broken.is_empty(), "{storm}, seed {seed}: {outcome}");
-            failures += outcome.failures;
-            failovers += outcome.failovers;
+            let counts = [outcome.failures, outcome.failovers, outcome.volumes, outcome.moved_volumes];
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
-        (failures, failovers)
+        sums
     };
     let other = std::thread::spawn(move || run(half..seeds.end));
     let (a, b) = (run(seeds.start..half), other.join().unwrap());
-    let (failures, failovers) = (a.0 + b.0, a.1 + b.1);
-    println!("{storm}: {failures} failures, {failovers} failovers");
+    let [failures, failovers, volumes, moved] = std::array::from_fn(|n| a[n] + b[n]);
+    println!("{storm}: {failures} failures, {failovers} failovers, {volumes} volumes in use, {moved} moved");
     // A storm in which nothing happens proves nothing.
-    assert_eq!((failures > 0, failovers > 0), (storm != "calm", storm != "calm"));
+    let happens = storm != "calm";
+    assert_eq!((failures > 0, failovers > 0, volumes > 0, moved > 0), (happens, happens, true, happens));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn rows(view: &View, host: &Host) -> Vec<Value> {
     for server in view.by_index::<Server>("host", host.meta.id.as_str()) {
         let project = server.meta.project.as_ref().map_or("", |id| id.as_str());
         let sum = projects.entry(project.to_owned()).or_default();
-        for (at, (_, amount)) in server.spec.launch.flavor.resources().into_iter().enumerate() {
+        for (at, (_, amount)) in server.spec.launch.resources().into_iter().enumerate() {
             sum[at] += amount;
         }
     }

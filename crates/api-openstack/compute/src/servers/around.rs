@@ -1,4 +1,4 @@
-//! Small resources around a server: addresses, volume attachments, topology, passwords, diagnostics.
+//! Small resources around a server: addresses, topology, passwords, diagnostics.
 
 use axum::Json;
 use axum::extract::Path;
@@ -33,28 +33,6 @@ pub async fn ips_of(cx: Cx, Path((id, network)): Path<(String, String)>) -> Resu
     let found = all.into_iter().find(|(name, _)| **name == *network);
     let (name, list) = found.ok_or_else(|| Fault::not_found("Instance is not a member of specified network"))?;
     Ok(Json(json!({ &*name: list })).into_response())
-}
-
-static ATTACH: Rule = Rule::note("attach_volume", "os_compute_api:os-volumes-attachments:create", &[]);
-
-/// No server has a volume.
-pub async fn volumes(cx: Cx, Path(id): Path<String>) -> Result<Response, Fault> {
-    look(&cx, &id).await?;
-    Ok(Json(json!({ "volumeAttachments": [] })).into_response())
-}
-
-pub async fn attach_volume(cx: Cx, Path(id): Path<String>, body: Body) -> Result<Response, Fault> {
-    let body = body.validated(&schemas::ATTACH_VOLUME, cx.version)?;
-    let view = cx.view().await?;
-    let (server, state) = find(&view, &id)?;
-    ATTACH.check(&cx, &server, &state)?;
-    let volume = body["volumeAttachment"]["volumeId"].as_str().unwrap_or_default();
-    Err(Fault::not_found(format!("Volume {volume} could not be found.")))
-}
-
-pub async fn no_volume(cx: Cx, Path((id, volume)): Path<(String, String)>) -> Result<Response, Fault> {
-    look(&cx, &id).await?;
-    Err(Fault::not_found(format!("Instance {id} is not attached to volume {volume}")))
 }
 
 /// `GET /servers/{id}/shares`, from 2.97 on: there is no service of shared file systems.

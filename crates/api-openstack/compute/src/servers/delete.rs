@@ -55,6 +55,7 @@ pub fn remove(tx: &mut Tx, server: &mut Server, state: &State) -> Result<(), Fau
         for port in &ports {
             ports::release(tx, server, port)?;
         }
+        unkai_volume::verbs::release(tx, &server.meta.id)?;
         server.status.deleted = Some(tx.now());
     }
     Ok(())

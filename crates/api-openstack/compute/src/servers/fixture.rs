@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use unkai_model::compute::{
-    BootDisk, Capacity, Flavor, FlavorCopy, Host, HostStatus, Launch, Observed, Phase, Reachability, Server, ServerSpec,
-};
+use unkai_model::compute::{Capacity, Flavor, FlavorCopy, Host, HostStatus, Launch, Observed, Phase, Reachability, Server, ServerSpec};
 use unkai_model::image::{Content, DiskFormat, Image, ImageSpec, ImageState, Visibility};
 use unkai_model::network::{Network, Segment, Subnet, default_pools};
+use unkai_model::volume::{AttachState, Attachment, Volume, VolumePhase, VolumeSpec, VolumeStatus, VolumeType};
 use unkai_model::{Error, Id, Meta};
 use unkai_openstack::Cloud;
 use unkai_openstack::testing::{Answer, Client};
@@ -22,22 +21,12 @@ pub fn server(id: &str, project: &str) -> Server {
         spec: ServerSpec::new(
             "u",
             Launch {
-                flavor: FlavorCopy { id: "1".into(), name: "m1.tiny".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..Default::default() },
                 image: Some("i".into()),
-                image_properties: BTreeMap::new(),
-                shelved_image: None,
-                boot: BootDisk::Local,
-                hostname: "one".into(),
-                key_name: None,
-                public_key: None,
-                user_data: None,
-                config_drive: false,
-                admin_password: None,
-                personality: BTreeMap::new(),
                 reservation: "r-1".into(),
-                launch_index: 0,
-                trusted_certs: None,
-                manual_disk: false,
+                ..Launch::new(
+                    FlavorCopy { id: "1".into(), name: "m1.tiny".into(), vcpus: 1, ram_mib: 512, disk_gib: 1, ..Default::default() },
+                    "one",
+                )
             },
         ),
         status: Default::default(),
@@ -54,6 +43,7 @@ pub struct World {
 
 pub const IMAGE: &str = "11111111-1111-4111-8111-111111111111";
 pub const NETWORK: &str = "22222222-2222-4222-8222-222222222222";
+pub const VOLUME_TYPE: &str = "55555555-5555-4555-8555-555555555555";
 pub const HOST: &str = "33333333-3333-4333-8333-333333333333";
 
 impl World {
@@ -93,6 +83,40 @@ impl World {
             server.status.timeline.launched = Some(server.meta.updated);
         })
         .await;
+        self.settle_volumes(id).await;
+    }
+
+    /// The same for the volumes of a server that has reached its newest generation.
+    async fn settle_volumes(&self, id: &str) {
+        let id = Id::<Server>::new(id);
+        let body = move |tx: &mut Tx| {
+            for attachment in unkai_volume::verbs::attachments(&tx.view(), &id) {
+                match attachment.state {
+                    AttachState::Attaching => drop(unkai_volume::verbs::settle_off_host(tx, &attachment.meta.id)?),
+                    AttachState::Detaching => drop(tx.delete(&attachment.meta.id)?),
+                    AttachState::Reserved | AttachState::Attached => {}
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        self.cloud.store.transact(body).await.expect("attachments settle");
+    }
+
+    /// A volume of the project that is whole; its id.
+    pub async fn volume(&self, change: impl Fn(&mut Volume) + Send + 'static) -> String {
+        let body = move |tx: &mut Tx| {
+            let status =
+                VolumeStatus { made: true, generation: 1, size_gib: 1, phase: VolumePhase::Ready { size_gib: 1 }, ..Default::default() };
+            let meta = Meta::new(tx.new_id()).owned_by("p");
+            let mut volume = Volume { meta, spec: VolumeSpec::new("u", VOLUME_TYPE.into(), 1), status };
+            change(&mut volume);
+            Ok::<_, Error>(tx.insert(volume)?.meta.id.to_string())
+        };
+        self.cloud.store.transact(body).await.expect("a volume can be made")
+    }
+
+    pub fn attachments(&self, server: &str) -> Vec<std::sync::Arc<Attachment>> {
+        unkai_volume::verbs::attachments(&self.cloud.store.view(), &Id::new(server))
     }
 
     pub async fn active(&self) -> String {
@@ -170,6 +194,9 @@ fn furnish(tx: &mut Tx) -> Result<(), Fault> {
         status: HostStatus { reachability: Reachability::Up, ..Default::default() },
         ..Host::new(Meta::new(HOST).named("host-1"), 1)
     })?;
+    let (access, extra_specs) = Default::default();
+    let meta = Meta::new(VOLUME_TYPE).named("standard");
+    tx.insert(VolumeType { meta, description: None, public: true, access, extra_specs, encryption: None, encryption_id: None })?;
     network(tx, NETWORK, "p", "private", "10.1.0.0/16")
 }
 

@@ -8,6 +8,7 @@ mod console;
 mod create;
 mod cx;
 mod delete;
+mod disks;
 mod filter;
 #[cfg(test)]
 mod fixture;
@@ -31,6 +32,8 @@ mod tags;
 mod tests;
 mod update;
 mod view;
+mod volume_image;
+mod volumes;
 
 use unkai_openstack::{Cloud, Routes};
 
@@ -64,11 +67,11 @@ pub fn routes(_: &Cloud) -> Routes {
         .get("/v2.1/servers/{id}/os-security-groups", actions::list_groups)
         .get("/v2.1/servers/{id}/ips", around::ips)
         .get("/v2.1/servers/{id}/ips/{network}", around::ips_of)
-        .get("/v2.1/servers/{id}/os-volume_attachments", around::volumes)
-        .post("/v2.1/servers/{id}/os-volume_attachments", around::attach_volume)
-        .get("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
-        .put("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
-        .delete("/v2.1/servers/{id}/os-volume_attachments/{volume}", around::no_volume)
+        .get("/v2.1/servers/{id}/os-volume_attachments", volumes::index)
+        .post("/v2.1/servers/{id}/os-volume_attachments", volumes::attach)
+        .get("/v2.1/servers/{id}/os-volume_attachments/{volume}", volumes::show)
+        .put("/v2.1/servers/{id}/os-volume_attachments/{volume}", volumes::update)
+        .delete("/v2.1/servers/{id}/os-volume_attachments/{volume}", volumes::detach)
         .get("/v2.1/servers/{id}/shares", around::shares)
         .post("/v2.1/servers/{id}/shares", around::attach_share)
         .get("/v2.1/servers/{id}/shares/{share}", around::no_share)

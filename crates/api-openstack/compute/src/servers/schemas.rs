@@ -327,13 +327,44 @@ pub static ATTACH_INTERFACE: LazyLock<Schema> = LazyLock::new(|| {
 pub static ATTACH_SHARE: LazyLock<Schema> =
     LazyLock::new(|| Schema::wrapped("share", object().required("share_id", Schema::uuid()).optional("tag", tag())));
 
+/// `/dev/vdb` and its like; the host chooses the name, whatever is said here.
+const DEVICE: Format = Format {
+    name: "device",
+    accepts: |text| {
+        let after = text.strip_prefix("/dev/").unwrap_or_default();
+        let letters = after.trim_end_matches(|c: char| c.is_ascii_digit());
+        !letters.is_empty() && letters.chars().all(|c| c.is_ascii_lowercase())
+    },
+    message: None,
+};
+
 pub static ATTACH_VOLUME: LazyLock<Schema> = LazyLock::new(|| {
     let arguments = object()
         .required("volumeId", Schema::uuid())
-        .optional("device", Schema::string(0, 255).or_null())
+        .optional("device", Schema::text(DEVICE).or_null())
         .optional_in(49.., "tag", tag())
         .optional_in(79.., "delete_on_termination", Schema::Boolean);
     Schema::wrapped("volumeAttachment", arguments)
+});
+
+pub static UPDATE_ATTACHMENT: LazyLock<Schema> = LazyLock::new(|| {
+    let arguments = object()
+        .required("volumeId", Schema::uuid())
+        .optional_in(85.., "device", Schema::text(DEVICE).or_null())
+        .optional_in(85.., "tag", tag())
+        .optional_in(85.., "delete_on_termination", Schema::Boolean)
+        .optional_in(85.., "serverId", Schema::uuid())
+        .optional_in(85.., "id", Schema::uuid());
+    Schema::wrapped("volumeAttachment", arguments)
+});
+
+/// The query of the list of attachments.
+pub static LIST_ATTACHMENTS: LazyLock<Schema> = LazyLock::new(|| {
+    object()
+        .optional("limit", Schema::count().many())
+        .optional("offset", Schema::count().many())
+        .others_in(..=74, |_| true, Schema::Any)
+        .into()
 });
 
 /// The query of lists. Unknown parameters are ignored before 2.75 and refused from then on.

@@ -12,14 +12,16 @@ use crate::Fault;
 /// Properties that say how the old image was proven; they do not hold for the new one.
 const NOT_INHERITED: [&str; 2] = ["img_signature", "img_config"];
 
+pub fn not_inherited(key: &str) -> bool {
+    NOT_INHERITED.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// Makes the queued image of a server's disk. It inherits the properties of the image the server was made from.
 pub fn take(tx: &mut Tx, server: &Server, name: &str, said: BTreeMap<String, String>) -> Result<Id<Image>, Fault> {
     let base = server.spec.launch.image.as_ref().and_then(|id| tx.get(id));
     let inherited = base.iter().flat_map(|image| &image.spec.properties);
-    let mut properties: BTreeMap<String, String> = inherited
-        .filter(|(key, _)| !NOT_INHERITED.iter().any(|prefix| key.starts_with(prefix)))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let mut properties: BTreeMap<String, String> =
+        inherited.filter(|(key, _)| !not_inherited(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
     properties.insert("image_type".into(), "snapshot".into());
     properties.insert("instance_uuid".into(), server.meta.id.to_string());
     properties.insert("user_id".into(), server.spec.user.clone());

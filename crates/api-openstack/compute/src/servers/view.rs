@@ -16,6 +16,7 @@ use unkai_openstack::{iso, iso_z};
 use super::addresses::Addresses;
 use super::renderer::{Renderer, ports_of};
 use super::state::State;
+use super::volumes;
 
 /// How much of a server an answer shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +190,7 @@ impl Body<'_> {
         map.serialize_entry("OS-EXT-STS:task_state", &state.task)?;
         map.serialize_entry("OS-EXT-STS:vm_state", state.vm_name())?;
         map.serialize_entry("OS-EXT-STS:power_state", &state.power)?;
-        map.serialize_entry("os-extended-volumes:volumes_attached", &[(); 0])?;
+        map.serialize_entry("os-extended-volumes:volumes_attached", &Volumes(self))?;
         if self.renderer.cx.is_admin() {
             self.attributes(map)?;
         } else if version.at_least(90) {
@@ -281,6 +282,27 @@ impl Serialize for FlavorBody<'_> {
         map.serialize_entry("original_name", &self.0.name)?;
         map.serialize_entry("extra_specs", &self.0.extra_specs)?;
         map.end()
+    }
+}
+
+/// The volumes of a server; from 2.3 on with what happens to each when the server ends.
+struct Volumes<'a, 'b>(&'a Body<'b>);
+
+impl Serialize for Volumes<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct One<'v> {
+            id: &'v str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            delete_on_termination: Option<bool>,
+        }
+        let Body { renderer, server, .. } = self.0;
+        let mut list = serializer.serialize_seq(None)?;
+        for one in volumes::attached(renderer.view, &server.meta.id) {
+            let delete_on_termination = renderer.cx.version.at_least(3).then_some(one.delete_on_termination);
+            list.serialize_element(&One { id: one.volume.as_str(), delete_on_termination })?;
+        }
+        list.end()
     }
 }
 

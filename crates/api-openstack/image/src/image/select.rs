@@ -70,7 +70,7 @@ fn text<'a>(field: &str, image: &'a Image) -> Option<&'a str> {
 fn number(field: &str, image: &Image) -> Option<i64> {
     let content = image.status.content.as_ref();
     let value = match field {
-        "size" => content?.size,
+        "size" => image.size()?,
         "virtual_size" => content?.virtual_size?,
         "min_ram" => image.spec.min_ram_mib,
         "min_disk" => image.spec.min_disk_gib,

@@ -27,7 +27,7 @@ impl Serialize for ImageView<'_> {
         map.serialize_entry("owner", &meta.project)?;
         map.serialize_entry("disk_format", &spec.disk_format)?;
         map.serialize_entry("container_format", &spec.container_format)?;
-        map.serialize_entry("size", &content.or(staged).map(|content| content.size))?;
+        map.serialize_entry("size", &staged.map(|content| content.size).or(self.0.size()))?;
         map.serialize_entry("virtual_size", &content.and_then(|content| content.virtual_size))?;
         map.serialize_entry("checksum", &content.map(|content| &content.md5))?;
         map.serialize_entry("os_hash_algo", &content.map(|_| HASH))?;

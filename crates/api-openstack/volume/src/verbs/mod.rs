@@ -5,6 +5,8 @@
 //!
 //! [`Tx`]: unkai_store::Tx
 
+mod attach;
 mod state;
 
+pub use attach::{How, MOST_DISKS, attach, attach_made, attachments, detach, of_server, release, reserve, settle_off_host};
 pub use state::{State, state};

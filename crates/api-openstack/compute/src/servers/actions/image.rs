@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::json;
 use unkai_model::Id;
-use unkai_model::compute::{Server, VmState};
+use unkai_model::compute::{BootDisk, Server, VmState};
 use unkai_model::image::Image;
 use unkai_store::Tx;
 
 use super::super::create::{check_metadata, strings, text};
 use super::super::cx::Cx;
-use super::super::perform::{Rule, perform};
-use super::super::{schemas, snapshot};
+use super::super::perform::{Rule, look, perform};
+use super::super::{schemas, snapshot, volume_image};
 use super::Action;
 use crate::Fault;
 use crate::schema::as_int;
@@ -22,6 +22,9 @@ use crate::schema::as_int;
 const STATES: &[VmState] = &[VmState::Active, VmState::Stopped, VmState::Paused, VmState::Suspended];
 static CREATE_IMAGE: Rule =
     Rule { lasting: true, ..Rule::verb("createImage", "os_compute_api:servers:create_image", STATES, "compute_snapshot_instance") };
+/// Hosts take the snapshots of volumes; the image is there at once.
+static CREATE_IMAGE_OF_VOLUMES: Rule =
+    Rule { hosted: false, ..Rule::verb("createImage", "os_compute_api:servers:create_image", STATES, "api_snapshot_instance") };
 static CREATE_BACKUP: Rule =
     Rule { lasting: true, ..Rule::verb("createBackup", "os_compute_api:os-create-backup", STATES, "compute_backup_instance") };
 /// A rotation of none: older backups go and no new one is made.
@@ -33,11 +36,17 @@ pub async fn create_image(request: Action) -> Result<Response, Fault> {
     let wanted = &request.body["createImage"];
     let (name, said) = (text(wanted, "name").unwrap_or_default(), strings(wanted, "metadata"));
     let cx = request.cx.clone();
-    let image = perform(&request.cx, &request.id, &CREATE_IMAGE, move |tx, server, _| {
+    let (_, server, _) = look(&cx, &request.id).await?;
+    // Where a server starts from never changes.
+    let rule = if server.spec.launch.boot == BootDisk::Volume { &CREATE_IMAGE_OF_VOLUMES } else { &CREATE_IMAGE };
+    let image = perform(&request.cx, &request.id, rule, move |tx, server, _| {
         if !cx.version.at_least(39) {
             check_metadata(&tx.view(), &cx, said.len())?;
         }
-        snapshot::take(tx, server, &name, said.clone())
+        match server.spec.launch.boot {
+            BootDisk::Local => snapshot::take(tx, server, &name, said.clone()),
+            BootDisk::Volume => volume_image::take(tx, server, &name, &said),
+        }
     })
     .await?;
     Ok(answer(&request.cx, Some(image)))
@@ -77,6 +86,9 @@ fn back_up(
     rotation: usize,
     said: &BTreeMap<String, String>,
 ) -> Result<Option<Id<Image>>, Fault> {
+    if server.spec.launch.boot == BootDisk::Volume {
+        return Err(Fault::bad_request("Backup is not supported for volume-backed instances."));
+    }
     let project = server.meta.project.as_ref().map_or("", |p| p.as_str()).to_owned();
     let is = |image: &Image, key: &str, value: &str| image.spec.properties.get(key).is_some_and(|found| found == value);
     let of_kind = |image: &Image| {

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::Value;
 use unkai_model::Id;
-use unkai_model::compute::{Run, Server, Verb, VmState};
+use unkai_model::compute::{BootDisk, Run, Server, Verb, VmState};
 use unkai_store::{Tx, View};
 
 use super::super::availability;
@@ -19,6 +19,7 @@ use super::super::show::One;
 use super::super::state::State;
 use super::super::update::apply;
 use super::super::view::Extent;
+use super::super::volumes;
 use super::Action;
 use crate::Fault;
 
@@ -50,9 +51,14 @@ fn build_anew(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: 
     }
     server.ask(Verb::Rebuild, state.vm);
     server.spec.incarnation += 1;
-    let image = create::image(&view, cx, &image, &server.spec.launch.flavor)?;
-    server.spec.launch.image = Some(image.meta.id.clone());
-    server.spec.launch.image_properties = image.spec.properties.clone();
+    match server.spec.launch.boot {
+        BootDisk::Local => {
+            let image = create::image(&view, cx, &image, &server.spec.launch.flavor)?;
+            server.spec.launch.image = Some(image.meta.id.clone());
+            server.spec.launch.image_properties = image.spec.properties.clone();
+        }
+        BootDisk::Volume => keeps_volume(&view, cx, server, &image)?,
+    }
     server.spec.launch.admin_password = Some(password.clone());
     if state.vm == VmState::Error {
         server.spec.run = Run::Running;
@@ -68,6 +74,22 @@ fn build_anew(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, wanted: 
     }
     apply(server, wanted);
     Ok(password)
+}
+
+/// A root volume stays as it is, so only the image that it was made from may be named: nothing can be asked for that would write it anew,
+/// which is what naming any image means from 2.93 on.
+fn keeps_volume(view: &View, cx: &Cx, server: &Server, image: &str) -> Result<(), Fault> {
+    let refuse = |why: &str| Err(Fault::bad_request(format!("Image {image} is unacceptable: {why}")));
+    let volume = volumes::root(view, &server.meta.id).ok_or_else(|| Fault::bad_request("The server has no root volume."))?;
+    let found = create::active_image(view, cx, image)?;
+    create::check_ram(found.spec.min_ram_mib, &server.spec.launch.flavor)?;
+    if volume.spec.image_metadata.get("image_id").map(String::as_str) != Some(image) {
+        return refuse("Unable to rebuild with a different image for a volume-backed server.");
+    }
+    if cx.version.at_least(93) {
+        return refuse("Unable to write the root volume of a volume-backed server anew.");
+    }
+    Ok(())
 }
 
 /// The key is looked for among those of the server's owner; none takes the present one away.

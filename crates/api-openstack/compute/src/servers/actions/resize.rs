@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use unkai_model::Id;
-use unkai_model::compute::{FlavorCopy, Host, MigrationKind, Resize, ResizeState, Run, Server, Verb, VmState};
+use unkai_model::compute::{BootDisk, FlavorCopy, Host, MigrationKind, Resize, ResizeState, Run, Server, Verb, VmState};
 use unkai_store::Tx;
 
 use super::super::availability;
@@ -43,14 +43,16 @@ fn change(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, flavor: Flav
         return Err(Fault::bad_request("When resizing, instances must change flavor!"));
     }
     let why = |reason: &str| Fault::bad_request(format!("Server's disk was unable to be resized because: {reason}"));
-    if flavor.disk_gib == 0 && present.disk_gib > 0 {
+    // A root volume keeps its size.
+    let local = server.spec.launch.boot == BootDisk::Local;
+    if local && flavor.disk_gib == 0 && present.disk_gib > 0 {
         return Err(why("Resize to zero disk flavor is not allowed."));
     }
-    if flavor.disk_gib < present.disk_gib {
+    if local && flavor.disk_gib < present.disk_gib {
         return Err(why("Resizing to a smaller disk is not supported."));
     }
     let here = server.status.host.as_ref().and_then(|host| tx.get(host));
-    if let Some(here) = here.filter(|here| !has_room(tx, here, &flavor)) {
+    if let Some(here) = here.filter(|here| !has_room(tx, here, server.spec.launch.resources_of(&flavor))) {
         return elsewhere(tx, cx, server, state, &here, flavor);
     }
     let from = std::mem::replace(&mut server.spec.launch.flavor, flavor);
@@ -67,9 +69,9 @@ fn change(tx: &mut Tx, cx: &Cx, server: &mut Server, state: &State, flavor: Flav
 }
 
 /// For the new size beside the old one.
-fn has_room(tx: &Tx, host: &Host, flavor: &FlavorCopy) -> bool {
+fn has_room(tx: &Tx, host: &Host, wanted: [(&'static str, i64); 3]) -> bool {
     let view = tx.view();
-    flavor.resources().iter().all(|(class, need)| view.tally(class, host.meta.id.as_str()) + need <= host.usable(class))
+    wanted.iter().all(|(class, need)| view.tally(class, host.meta.id.as_str()) + need <= host.usable(class))
 }
 
 /// Another host that has room takes it, in its new size. When there is none the refusal says what is missing here.

@@ -1,11 +1,11 @@
 //! Shelving: the server is switched off, its disk becomes an image, and its host forgets it.
 //!
 //! The API asks for `Shelved` and makes the image's document; the agent switches off and uploads. Once the image is there, control
-//! asks for `Offloaded`. Unshelving asks for a host again; the disk is then made from the image, which control removes.
+//! asks for `Offloaded`; where the root disk is a volume there is no image to wait for. Unshelving asks for a host again; the disk is then made from the image, which control removes.
 
 use axum::response::Response;
 use serde_json::Value;
-use unkai_model::compute::{Run, Server, Verb, VmState};
+use unkai_model::compute::{BootDisk, Run, Server, Verb, VmState};
 use unkai_store::Tx;
 
 use super::super::create::check_host;
@@ -40,10 +40,12 @@ static UNSHELVE: Rule = Rule {
 pub async fn shelve(request: Action) -> Result<Response, Fault> {
     request.check_bare("shelve")?;
     perform(&request.cx, &request.id, &SHELVE, |tx, server, state| {
-        let name = format!("{}-shelved", server.meta.name);
-        let image = snapshot::take(tx, server, &name, [("image_type".to_owned(), "snapshot".to_owned())].into())?;
+        if server.spec.launch.boot == BootDisk::Local {
+            let name = format!("{}-shelved", server.meta.name);
+            let image = snapshot::take(tx, server, &name, [("image_type".to_owned(), "snapshot".to_owned())].into())?;
+            server.spec.launch.shelved_image = Some(image);
+        }
         server.ask(Verb::Shelve, state.vm);
-        server.spec.launch.shelved_image = Some(image);
         server.spec.run = Run::Shelved;
         Ok(())
     })

@@ -12,7 +12,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use unkai_model::compute::{Asked, BootDisk, Launch, Server, ServerSpec, Verb, VmState};
+use unkai_model::compute::{Asked, Launch, Server, ServerSpec, Verb, VmState};
 use unkai_model::identity::Project;
 use unkai_model::{Id, Meta};
 use unkai_store::{Tx, View};
@@ -21,7 +21,7 @@ use super::cx::Cx;
 use super::password::password;
 use super::perform::note;
 use super::renderer::Renderer;
-use super::{availability, ports, schemas};
+use super::{availability, disks, ports, schemas};
 use crate::Fault;
 use crate::admin::quotas;
 use crate::body::Body;
@@ -29,7 +29,7 @@ pub use name::hostname;
 use request::Request;
 pub use request::{address, certificates, personality, reference, strings, text};
 use sources::Sources;
-pub use sources::{check_metadata, flavor, image, key};
+pub use sources::{active_image, check_content, check_disk, check_metadata, check_ram, disk_size, flavor, image, key, visible_image};
 pub use wishes::{check_host, check_zone};
 
 pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
@@ -60,12 +60,8 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         let id: Id<Server> = tx.new_id();
         let (name, hostname) = request.names(index, count, id.as_str());
         let launch = Launch {
-            flavor: sources.flavor.clone(),
             image: sources.image.as_ref().map(|image| image.meta.id.clone()),
             image_properties: sources.image.as_ref().map(|image| image.spec.properties.clone()).unwrap_or_default(),
-            shelved_image: None,
-            boot: BootDisk::Local,
-            hostname,
             key_name: sources.key.as_ref().map(|(name, _)| name.clone()),
             public_key: sources.key.as_ref().map(|(_, key)| key.clone()),
             user_data: request.user_data.clone(),
@@ -74,8 +70,11 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
             personality: request.personality.clone(),
             reservation: reservation.clone(),
             launch_index: index,
-            trusted_certs: None,
             manual_disk: request.manual_disk,
+            boot: sources.disks.boot.clone(),
+            less_ephemeral_gib: sources.disks.less_ephemeral_gib,
+            less_swap_mib: sources.disks.less_swap_mib,
+            ..Launch::new(sources.flavor.clone(), hostname)
         };
         let mut server = Server {
             meta: Meta::new(id.clone()).named(name).owned_by(project.clone()),
@@ -93,6 +92,7 @@ fn make_all(tx: &mut Tx, cx: &Cx, project: &Id<Project>, request: &Request) -> R
         availability::turn(&mut server)?;
         server.spec.asked = Some(Asked { verb: Verb::Create, was: VmState::Building, generation: server.meta.generation });
         ports::plug(tx, cx, &mut server, &request.networks, &groups)?;
+        disks::make(tx, cx, &mut server, &sources.disks)?;
         tx.insert(server.clone())?;
         note(tx, cx, &server, ("create", "compute__do_build_and_run_instance"), Some(server.meta.generation), true)?;
         made.push(Made { id, admin_password, reservation: reservation.clone() });

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::super::disks::{Form, Mapping};
 use super::super::ports::{Networks, NicWish};
 use super::hostname;
 use crate::Fault;
@@ -15,6 +16,8 @@ pub struct Request {
     pub hostname: Option<String>,
     pub flavor: String,
     pub image: Option<String>,
+    pub mappings: Vec<Mapping>,
+    pub form: Form,
     pub networks: Networks,
     pub security_groups: Vec<String>,
     pub key_name: Option<String>,
@@ -40,7 +43,8 @@ impl Request {
     pub fn parse(body: &Value) -> Result<Request, Fault> {
         let server = &body["server"];
         let (min_count, max_count) = counts(server)?;
-        let image = boot_image(server)?;
+        let image = text(server, "imageRef").filter(|image| !image.is_empty());
+        let (mappings, form) = disks(server, image.is_some())?;
         certificates(server)?;
         let hints = ["os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"].iter().find_map(|key| body[*key].as_object());
         let host = text(server, "host").or_else(|| text(server, "hypervisor_hostname"));
@@ -49,6 +53,8 @@ impl Request {
             hostname: text(server, "hostname"),
             flavor: reference(&server["flavorRef"]),
             image,
+            mappings,
+            form,
             networks: networks(server)?,
             security_groups: groups(server),
             key_name: text(server, "key_name"),
@@ -188,44 +194,22 @@ pub fn certificates(server: &Value) -> Result<(), Fault> {
     }
 }
 
-/// The image to boot from: `imageRef`, or the same image as the only disk of a block device mapping. Disks that would be volumes
-/// are refused as the original refuses volumes that are not there.
-fn boot_image(server: &Value) -> Result<Option<String>, Fault> {
-    let image = text(server, "imageRef").filter(|image| !image.is_empty());
-    let old = server["block_device_mapping"].as_array().map_or(&[][..], Vec::as_slice);
-    let new = server["block_device_mapping_v2"].as_array().map_or(&[][..], Vec::as_slice);
-    if !old.is_empty() && !new.is_empty() {
-        return Err(Fault::bad_request("Using different block_device_mapping syntaxes is not allowed in the same request."));
+/// The disks that are asked for beside the image, in the one form or the other.
+fn disks(server: &Value, boots_image: bool) -> Result<(Vec<Mapping>, Form), Fault> {
+    let list = |key: &str| server[key].as_array().cloned().unwrap_or_default();
+    let (old, new) = (list("block_device_mapping"), list("block_device_mapping_v2"));
+    let (items, form) = match (old.is_empty(), new.is_empty()) {
+        (false, false) => {
+            return Err(Fault::bad_request("Using different block_device_mapping syntaxes is not allowed in the same request."));
+        }
+        (_, true) => (old, Form::Legacy),
+        (true, false) => (new, Form::Second),
+    };
+    if items.is_empty() && !boots_image {
+        return Err(Fault::bad_request("Invalid imageRef provided."));
     }
-    let mut from_mapping = None;
-    for item in old.iter().chain(new) {
-        from_mapping = mapping(item)?.or(from_mapping);
-    }
-    match (image, from_mapping) {
-        (Some(image), Some(mapped)) if image != mapped => Err(Fault::bad_request(
-            "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.",
-        )),
-        (None, None) => Err(Fault::bad_request("Invalid imageRef provided.")),
-        (image, mapped) => Ok(image.or(mapped)),
-    }
-}
-
-/// The image of a mapping that boots from a local disk; none for other disks of the host.
-fn mapping(item: &Value) -> Result<Option<String>, Fault> {
-    let invalid = |what: String| Fault::bad_request(format!("Block Device Mapping is Invalid: {what}"));
-    let source = text(item, "source_type").unwrap_or_default();
-    let destination = text(item, "destination_type")
-        .unwrap_or_else(|| if source == "image" || source == "blank" { "local".into() } else { "volume".into() });
-    let id = ["uuid", "volume_id", "snapshot_id", "image_id"].iter().find_map(|key| text(item, key)).unwrap_or_default();
-    match (source.as_str(), destination.as_str()) {
-        ("image", "local") if as_int(&item["boot_index"]).is_some_and(|index| index == 0) => Ok(Some(id)),
-        ("image", "local") => Err(invalid("Mapping image to local is not supported.".into())),
-        ("blank", "local") => Ok(None),
-        ("snapshot", _) => Err(invalid(format!("failed to get snapshot {id}."))),
-        ("image" | "blank", _) => Err(invalid("failed to create a volume: no block storage service is available.".into())),
-        _ if !item["no_device"].is_null() => Ok(None),
-        _ => Err(invalid(format!("failed to get volume {id}."))),
-    }
+    let mappings = items.iter().map(|item| Mapping::read(item, form, boots_image)).collect::<Result<_, _>>()?;
+    Ok((mappings, form))
 }
 
 #[cfg(test)]
@@ -248,16 +232,6 @@ mod tests {
     }
 
     #[test]
-    fn block_devices_without_volumes_pass() {
-        let local = json!([{"boot_index": 0, "uuid": "i", "source_type": "image", "destination_type": "local"}]);
-        let request = parse(json!({"name": "a", "flavorRef": "1", "block_device_mapping_v2": local})).ok().unwrap();
-        assert_eq!(request.image.as_deref(), Some("i"));
-        let volume = json!([{"boot_index": 0, "uuid": "v", "source_type": "volume", "destination_type": "volume"}]);
-        let refused = parse(json!({"name": "a", "flavorRef": "1", "block_device_mapping_v2": volume})).err();
-        assert_eq!(refused.as_deref(), Some("Block Device Mapping is Invalid: failed to get volume v."));
-    }
-
-    #[test]
     fn contradictions_are_refused() {
         let base = |extra: Value| {
             let mut server = json!({"name": "a", "flavorRef": "1", "imageRef": "i"});
@@ -267,6 +241,8 @@ mod tests {
         assert_eq!(base(json!({"min_count": 3, "max_count": 2})), "min_count must be <= max_count");
         assert!(base(json!({"networks": [{"uuid": "nope"}]})).starts_with("Bad networks format"));
         assert!(base(json!({"networks": [{"port": "p", "fixed_ip": "10.0.0.1"}]})).contains("cannot be specified together"));
+        let (old, new) = (json!([{"volume_id": "v"}]), json!([{"source_type": "blank", "destination_type": "local"}]));
+        assert!(base(json!({"block_device_mapping": old, "block_device_mapping_v2": new})).starts_with("Using different"));
         assert!(base(json!({"trusted_image_certificates": ["c"]})).contains("certificate validation failed"));
         assert_eq!(parse(json!({"name": "a", "flavorRef": "1", "imageRef": ""})).err().as_deref(), Some("Invalid imageRef provided."));
     }

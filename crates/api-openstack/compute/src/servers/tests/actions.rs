@@ -4,13 +4,10 @@ use serde_json::{Value, json};
 use unkai_model::compute::{Availability, Phase, ResizeState, Run, StopReason, Verb};
 use unkai_model::image::Image;
 
+use super::message;
 use crate::servers::fixture::{HOST, IMAGE, World};
 
 const STOPPED: Phase = Phase::Stopped(StopReason::Asked);
-
-pub(super) fn message(answer: &unkai_openstack::testing::Answer) -> String {
-    answer.body.as_object().and_then(|o| o.values().next()).map_or(String::new(), |v| v["message"].as_str().unwrap_or("").to_owned())
-}
 
 #[tokio::test]
 async fn verbs_ask_for_states_and_count_generations() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use unkai_model::compute::{Endpoint, Host, HostStatus, Method, Migration, MigrationProgress, MigrationState, Phase, Reachability};
 use unkai_model::{Error, Id, Meta};
 
-use super::actions::message;
+use super::message;
 use crate::servers::fixture::{HOST, World};
 
 const OTHER: &str = "44444444-4444-4444-8444-444444444444";

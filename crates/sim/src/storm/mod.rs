@@ -4,9 +4,14 @@
 //! controllers die, clocks drift. While that goes on, and after it has stopped, these hold:
 //!
 //! - no server that is started elsewhere when its host dies runs on two machines, at any moment ([`Watcher`]);
+//! - no volume is written to by two servers, and none that runs under a lease is fenced off ([`Watcher`]);
 //! - what was acknowledged is in the store ([`Tally`]);
 //! - some time after the last failure every server that should run does, on a host that is up, and nothing waits for anything;
+//! - then every volume is whole, and what is stored is what there are volumes for;
 //! - sums in the store are those of its documents.
+
+mod volumes;
+mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,7 +28,9 @@ use unkai_store::Store;
 use crate::cloud::{self, ControllerProcess, Task};
 use crate::host::{self, Agent, Machine};
 use crate::source::{Chance, Simulated};
+use crate::storage::Storage;
 use crate::wire::{self, Wire};
+use watcher::Watcher;
 
 /// What a storm is made of: how many of 100 failures are of each sort.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +70,9 @@ pub struct Outcome {
     pub failovers: usize,
     pub refused: usize,
     pub revision: u64,
+    /// Those that servers run with at the end, and have run with on more than one host.
+    pub volumes: usize,
+    pub moved_volumes: usize,
     /// Broken promises, with the time each was seen.
     pub broken: Vec<String>,
 }
@@ -70,12 +80,11 @@ pub struct Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failures, {} failovers, revision {}", self.failures, self.failovers, self.revision)?;
+        write!(f, ", {} volumes in use, {} moved", self.volumes, self.moved_volumes)?;
         self.broken.iter().try_for_each(|broken| write!(f, "\n  BROKEN {broken}"))
     }
 }
 
-/// Between looks of the watcher.
-const LOOK: Duration = Duration::from_millis(20);
 const STEP: Duration = Duration::from_millis(40);
 /// Silence, lease, a placement, two dials: after this nothing may still wait for the end of a failure.
 const CALM: Duration = Duration::from_secs(90);
@@ -94,6 +103,7 @@ struct Storm {
     store: Store,
     controller: Arc<Mutex<Option<ControllerProcess>>>,
     boxes: Vec<Rack>,
+    storage: Storage,
     acknowledged: BTreeSet<Id<Server>>,
     outcome: Outcome,
 }
@@ -106,6 +116,7 @@ pub async fn run(plan: Plan) -> Outcome {
         began: Instant::now(),
         controller: Arc::new(Mutex::new(Some(ControllerProcess::start(&store)))),
         boxes: Vec::new(),
+        storage: Storage::default(),
         acknowledged: BTreeSet::new(),
         outcome: Outcome::default(),
         store,
@@ -140,6 +151,7 @@ impl Storm {
         self.outcome.broken.extend(watcher.broken());
         self.check_books();
         self.outcome.failovers = self.store.view().count::<Failover>();
+        (self.outcome.volumes, self.outcome.moved_volumes) = volumes::in_use(&self.store.view());
         self.outcome.revision = self.store.view().revision();
     }
 
@@ -154,7 +166,7 @@ impl Storm {
     async fn switch_on(&mut self) {
         for number in 1..=self.plan.hosts {
             let drift = self.chance.below(2 * self.plan.mix.drift + 1) as f64 - self.plan.mix.drift as f64;
-            let machine = Machine::with_clock(cloud::machine(number).host, 1.0 + drift / 1000.0);
+            let machine = Machine::with_clock(cloud::machine(number).host, 1.0 + drift / 1000.0).on(&self.storage);
             let (wire, _) = watch::channel(Wire::Carries);
             self.boxes.push(Rack { machine, wire, agent: None, guard: None });
             self.power_on(number - 1);
@@ -164,6 +176,10 @@ impl Storm {
         let mut watch = store.watch();
         while store.view().all::<Host>().filter(|host| host.takes_servers()).count() < hosts {
             watch.next().await;
+        }
+        let first = self.boxes[0].machine.host.clone();
+        if let Err(error) = store.transact(move |tx| volumes::create_pools(tx, &first)).await {
+            self.outcome.broken.push(error.to_string());
         }
     }
 
@@ -183,9 +199,9 @@ impl Storm {
 
     async fn create(&mut self, count: usize) {
         for _ in 0..count {
-            let (ha, number) = (self.chance.percent(60), self.acknowledged.len());
+            let (ha, draw, number) = (self.chance.percent(60), self.chance.below(100), self.acknowledged.len());
             let made = self.store.transact(move |tx| {
-                let id = cloud::create_server(tx, &format!("s{number}"))?;
+                let id = volumes::create_server(tx, &format!("s{number}"), draw)?;
                 tx.update(&id, |server: &mut Server| {
                     server.spec.availability = if ha { Availability::Ha } else { Availability::None };
                     server.spec.priority = i32::try_from(number % 3).unwrap_or(0);
@@ -207,8 +223,9 @@ impl Storm {
         }
         let picked = self.chance.below(self.acknowledged.len().max(1) as u64) as usize;
         let Some(id) = self.acknowledged.iter().nth(picked).cloned() else { return };
-        let draw = self.chance.below(100);
+        let (draw, of_volumes) = (self.chance.below(100), self.chance.below(100));
         let changed = self.store.transact(move |tx| {
+            volumes::use_it(tx, &id, of_volumes)?;
             let server = tx.require(&id)?;
             match (draw, server.spec.run) {
                 (_, Run::Deleted) => Ok(None),
@@ -333,6 +350,7 @@ impl Storm {
         );
         wrong.extend(view.all::<Host>().filter(|h| h.fence.is_some()).map(|h| format!("host {} is still fenced", h.meta.id)));
         wrong.extend(view.all::<Failover>().filter(|f| f.is_open()).map(|f| format!("failover {} is open", f.meta.id)));
+        wrong.extend(volumes::unsettled(&view, &self.storage));
         wrong
     }
 
@@ -357,40 +375,5 @@ impl Storm {
                 self.outcome.broken.push(format!("host {id} is charged {} MiB for servers of {memory}", view.tally("MEMORY_MB", id)));
             }
         }
-    }
-}
-
-/// Looks at all machines all the time.
-struct Watcher {
-    seen: Arc<Mutex<Vec<String>>>,
-    _task: Task,
-}
-
-impl Watcher {
-    fn start(machines: Vec<Machine>) -> Self {
-        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (began, notes) = (Instant::now(), seen.clone());
-        let task = Task::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                let mut places: BTreeMap<Id<Server>, Vec<(String, bool)>> = BTreeMap::new();
-                for machine in &machines {
-                    for (id, instance) in machine.servers().into_iter().filter(|(_, instance)| instance.is_running()) {
-                        places.entry(id).or_default().push((machine.host.to_string(), instance.leased));
-                    }
-                }
-                for (id, places) in places.into_iter().filter(|(_, places)| places.len() > 1) {
-                    let mut notes = notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    if notes.len() < 10 {
-                        notes.push(format!("at {:?} server {id} runs on {places:?}", began.elapsed()));
-                    }
-                }
-            }
-        });
-        Watcher { seen, _task: task }
-    }
-
-    fn broken(&self) -> Vec<String> {
-        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }

@@ -50,12 +50,12 @@ pub trait Driver: Send + Sync {
     /// How QEMU opens it. Does not say whether it is there.
     fn image(&self, spot: &Spot, look: Look) -> Image;
 
-    /// An empty draft of so many bytes.
-    fn begin(&self, spot: &Spot, bytes: u64) -> Result<()>;
+    /// An empty draft of so many bytes. `shared`: in a form that several may write at once, which not every format is.
+    fn begin(&self, spot: &Spot, bytes: u64, shared: bool) -> Result<()>;
 
     /// A draft of `to` with the content of `from`, which nobody writes. False: this storage cannot, and bytes must be moved.
     /// A driver whose copies are whole at once makes them so.
-    fn copy(&self, from: &Spot, to: &Spot, job: &Job) -> Result<bool>;
+    fn copy(&self, from: &Spot, to: &Spot, shared: bool, job: &Job) -> Result<bool>;
 
     /// Bytes of a content.
     fn bytes(&self, spot: &Spot, look: Look) -> Result<u64>;

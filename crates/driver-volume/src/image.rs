@@ -34,11 +34,18 @@ pub enum Storage {
     Node { node: Value, secrets: Vec<Secret> },
 }
 
-/// A value that no command line shows. Ids are unique among all volumes.
+/// A value that no command line shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     pub id: String,
     pub value: String,
+}
+
+impl Secret {
+    /// Ids begin with the volume's, so that they are unique in a server and found again.
+    pub fn new(volume: &str, name: &str, value: &str) -> Secret {
+        Secret { id: format!("s{volume}-{name}"), value: value.to_owned() }
+    }
 }
 
 impl std::fmt::Debug for Secret {

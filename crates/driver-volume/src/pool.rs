@@ -77,9 +77,9 @@ impl Pool {
 
     /// An empty draft for a content of that size, encrypted as it is to be.
     fn blank(&self, spot: &Spot, new: &New) -> Result<()> {
-        let Some(luks) = &new.luks else { return self.driver.begin(spot, new.bytes) };
+        let Some(luks) = &new.luks else { return self.driver.begin(spot, new.bytes, new.shared) };
         let (container, length) = luks::container(&self.tools, luks, new.bytes)?;
-        self.driver.begin(spot, length)?;
+        self.driver.begin(spot, length, new.shared)?;
         let mut run = Run::qemu_img(&self.tools, "convert");
         let source = serde_json::json!({"driver": "raw", "file": run.file(&container)?});
         let target = run.open(&self.driver.image(spot, Look::Draft), true)?;
@@ -104,13 +104,19 @@ impl Pool {
             self.blank(to, new)?;
             return self.fill(&self.driver.image(from, Look::Whole), from_luks, to, new.luks.as_ref(), job);
         }
-        if !self.driver.copy(from, to, job)? {
-            self.driver.begin(to, bytes)?;
-            self.fill(&self.driver.image(from, Look::Whole), None, to, None, job)?;
-        }
+        self.replicate(from, to, bytes, new.shared, job)?;
         // A container is longer than its content; what comes behind makes the content longer too.
         let content = if new.luks.is_some() { bytes >> 30 << 30 } else { bytes };
         if content < new.bytes { self.driver.grow(to, Look::Draft, bytes + (new.bytes - content)) } else { Ok(()) }
+    }
+
+    /// A draft that is the same, byte for byte.
+    fn replicate(&self, from: &Spot, to: &Spot, bytes: u64, shared: bool, job: &Job) -> Result<()> {
+        if self.driver.copy(from, to, shared, job)? {
+            return Ok(());
+        }
+        self.driver.begin(to, bytes, shared)?;
+        self.fill(&self.driver.image(from, Look::Whole), None, to, None, job)
     }
 
     /// Nobody writes a snapshot; a volume must not be written while it is read.
@@ -144,10 +150,7 @@ impl Pool {
         }
         let from = Spot::data(volume);
         let _rest = self.rest(&from)?;
-        if !self.driver.copy(&from, &to, job)? {
-            self.driver.begin(&to, self.driver.bytes(&from, Look::Whole)?)?;
-            self.fill(&self.driver.image(&from, Look::Whole), None, &to, None, job)?;
-        }
+        self.replicate(&from, &to, self.driver.bytes(&from, Look::Whole)?, self.is_shared(volume), job)?;
         point("volume: a snapshot is made but has no name");
         self.driver.publish(&to)?;
         point("volume: a snapshot is made");
@@ -178,10 +181,7 @@ impl Pool {
         let to = Spot::data(volume);
         let _rest = self.driver.at_rest(volume)?;
         let (old, new) = (found.bytes.unwrap_or_default(), self.driver.bytes(&from, Look::Whole)?);
-        if !self.driver.copy(&from, &to, job)? {
-            self.driver.begin(&to, new)?;
-            self.fill(&self.driver.image(&from, Look::Whole), None, &to, None, job)?;
-        }
+        self.replicate(&from, &to, new, self.is_shared(volume), job)?;
         if new < old {
             self.driver.grow(&to, Look::Draft, old)?;
         }
@@ -242,7 +242,7 @@ impl Pool {
         let to = Spot::snapshot(volume, snapshot);
         to.validate()?;
         let lock = self.driver.lock(volume, false)?;
-        self.driver.begin(&to, self.driver.bytes(&Spot::data(volume), Look::Whole)?)?;
+        self.driver.begin(&to, self.driver.bytes(&Spot::data(volume), Look::Whole)?, self.is_shared(volume))?;
         Ok((self.driver.image(&to, Look::Draft), lock))
     }
 
@@ -273,8 +273,9 @@ impl Pool {
         run.go(job).map(drop)
     }
 
-    pub fn format(&self, volume: &str) -> Format {
-        self.driver.image(&Spot::data(volume), Look::Whole).format
+    /// Several servers may have it open for writing.
+    pub fn is_shared(&self, volume: &str) -> bool {
+        self.driver.image(&Spot::data(volume), Look::Whole).format == Format::Raw
     }
 }
 

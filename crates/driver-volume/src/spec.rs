@@ -84,6 +84,8 @@ impl Luks {
 #[derive(Debug, Clone)]
 pub struct New {
     pub bytes: u64,
+    /// Several servers may have it open for writing at once.
+    pub shared: bool,
     pub content: Content,
     pub luks: Option<Luks>,
 }

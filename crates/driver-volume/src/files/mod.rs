@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/.unkai-pool                     tells the pool from an empty mount point
 //! DIR/locks/VOLUME                    locked while a host works on the volume
-//! DIR/volumes/VOLUME/data.qcow2       its content
+//! DIR/volumes/VOLUME/data.qcow2       its content; data.raw when several servers may write it, which qcow2 does not allow
 //!                    snap-ID.qcow2    its content at one moment: a file of its own that nothing else needs
 //!                    *.draft          being made
 //!                    notes.json       newest fencing generation, newest restore
@@ -35,6 +35,7 @@ use crate::tool::{Run, Tools};
 
 /// Others hold a lock for moments, or for as long as a copy takes; only the former is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const FORMATS: [Format; 2] = [Format::Raw, Format::Qcow2];
 
 pub struct Files {
     dir: PathBuf,
@@ -52,21 +53,29 @@ impl Files {
         Ok(self.dir.join("volumes").join(volume))
     }
 
-    fn path(&self, spot: &Spot, look: Look) -> PathBuf {
-        let extension = if look == Look::Draft { "draft" } else { "qcow2" };
+    fn named(&self, spot: &Spot, look: Look, format: Format) -> PathBuf {
+        let draft = if look == Look::Draft { ".draft" } else { "" };
         let name = match &spot.part {
-            Part::Data => format!("data.{extension}"),
-            Part::Snapshot(id) => format!("snap-{id}.{extension}"),
+            Part::Data => format!("data.{}{draft}", format.name()),
+            Part::Snapshot(id) => format!("snap-{id}.{}{draft}", format.name()),
         };
         self.dir.join("volumes").join(&spot.volume).join(name)
     }
 
+    /// Formats are in names, which nobody but the agent writes.
+    fn path(&self, spot: &Spot, look: Look) -> (PathBuf, Format) {
+        let raw = self.named(spot, look, Format::Raw);
+        if raw.exists() { (raw, Format::Raw) } else { (self.named(spot, look, Format::Qcow2), Format::Qcow2) }
+    }
+
     /// An empty file for a draft, which programs may write.
-    fn draft(&self, spot: &Spot) -> Result<(File, PathBuf)> {
+    fn draft(&self, spot: &Spot, format: Format) -> Result<(File, PathBuf)> {
         let dir = self.volume(&spot.volume)?;
         make_dir(&dir)?;
-        let path = self.path(spot, Look::Draft);
-        remove_file(&path)?;
+        for old in FORMATS {
+            remove_file(&self.named(spot, Look::Draft, old))?;
+        }
+        let path = self.named(spot, Look::Draft, format);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(Error::io("create", &path))?;
@@ -112,8 +121,10 @@ impl Driver for Files {
         let mut found = Found { notes: read_notes(&dir)?, ..Found::default() };
         for entry in entries {
             let name = entry.map_err(Error::io("read", &dir))?.file_name().to_string_lossy().into_owned();
-            let Some(part) = name.strip_suffix(".qcow2") else { continue };
-            let bytes = || header::bytes(&dir.join(&name));
+            let Some((part, format)) = FORMATS.iter().find_map(|f| Some((name.strip_suffix(&format!(".{}", f.name()))?, *f))) else {
+                continue;
+            };
+            let bytes = || length(&dir.join(&name), format);
             match part.strip_prefix("snap-") {
                 Some(id) => drop(found.snapshots.insert(id.to_owned(), bytes()?)),
                 None if part == "data" => found.bytes = Some(bytes()?),
@@ -130,11 +141,17 @@ impl Driver for Files {
     }
 
     fn image(&self, spot: &Spot, look: Look) -> Image {
-        Image::file(self.path(spot, look), Format::Qcow2)
+        let (path, format) = self.path(spot, look);
+        Image::file(path, format)
     }
 
-    fn begin(&self, spot: &Spot, bytes: u64) -> Result<()> {
-        let (file, _) = self.draft(spot)?;
+    fn begin(&self, spot: &Spot, bytes: u64, shared: bool) -> Result<()> {
+        let (file, path) = self.draft(spot, format_of(shared))?;
+        if shared {
+            file.set_len(bytes).map_err(Error::io("size", &path))?;
+            point("volume: a draft is begun");
+            return Ok(());
+        }
         let mut run = Run::qemu_img(&self.tools, "create");
         let path = format!("/proc/self/fd/{}", run.hand(&file)?);
         run.args(["-q", "-f", "qcow2", "-o", "compat=1.1,lazy_refcounts=off", &path, &bytes.to_string()]);
@@ -143,13 +160,16 @@ impl Driver for Files {
         Ok(())
     }
 
-    fn copy(&self, from: &Spot, to: &Spot, job: &Job) -> Result<bool> {
-        let source = self.path(from, Look::Whole);
+    fn copy(&self, from: &Spot, to: &Spot, shared: bool, job: &Job) -> Result<bool> {
+        let (source, format) = self.path(from, Look::Whole);
+        if format != format_of(shared) {
+            return Ok(false);
+        }
         let open = File::open(&source);
         let open = open.map_err(|e| {
             if e.kind() == io::ErrorKind::NotFound { Error::Missing(from.to_string()) } else { Error::io("open", &source)(e) }
         })?;
-        let (draft, path) = self.draft(to)?;
+        let (draft, path) = self.draft(to, format)?;
         copy::file(&open, &source, &draft, &path, job)?;
         point("volume: a draft is copied");
         Ok(true)
@@ -157,22 +177,29 @@ impl Driver for Files {
 
     fn bytes(&self, spot: &Spot, look: Look) -> Result<u64> {
         self.volume(&spot.volume)?;
-        let path = self.path(spot, look);
-        if path.exists() { header::bytes(&path) } else { Err(Error::Missing(spot.to_string())) }
+        let (path, format) = self.path(spot, look);
+        if path.exists() { length(&path, format) } else { Err(Error::Missing(spot.to_string())) }
     }
 
     fn grow(&self, spot: &Spot, look: Look, bytes: u64) -> Result<()> {
+        let (path, format) = self.path(spot, look);
+        if format == Format::Raw {
+            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+            let file = image_lock::unwritten(file, &path)?;
+            return file.set_len(bytes).and_then(|()| file.sync_all()).map_err(Error::io("grow", &path));
+        }
         let mut run = Run::qemu_img(&self.tools, "resize");
         let node = run.arg("-q").open(&self.image(spot, look), true)?;
         run.args([&format!("json:{node}"), &bytes.to_string()]);
         run.go(&Job::default())?;
-        sync(&self.path(spot, look))
+        sync(&path)
     }
 
     fn publish(&self, spot: &Spot) -> Result<()> {
         let dir = self.volume(&spot.volume)?;
-        let (draft, path) = (self.path(spot, Look::Draft), self.path(spot, Look::Whole));
-        if !draft.exists() && path.exists() {
+        let (draft, format) = self.path(spot, Look::Draft);
+        let path = self.named(spot, Look::Whole, format);
+        if !draft.exists() && self.path(spot, Look::Whole).0.exists() {
             return Ok(());
         }
         sync(&draft)?;
@@ -184,7 +211,7 @@ impl Driver for Files {
     fn remove(&self, spot: &Spot) -> Result<()> {
         let dir = self.volume(&spot.volume)?;
         for look in [Look::Whole, Look::Draft] {
-            remove_file(&self.path(spot, look))?;
+            FORMATS.iter().try_for_each(|format| remove_file(&self.named(spot, look, *format)))?;
         }
         if dir.exists() { sync(&dir) } else { Ok(()) }
     }
@@ -205,12 +232,24 @@ impl Driver for Files {
     }
 
     fn at_rest(&self, volume: &str) -> Result<Lock> {
-        let path = self.path(&Spot::data(volume), Look::Whole);
+        let (path, _) = self.path(&Spot::data(volume), Look::Whole);
         match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Lock::none()),
             Err(e) => Err(Error::io("open", &path)(e)),
             Ok(file) => image_lock::unwritten(file, &path).map(Lock::holding),
         }
+    }
+}
+
+fn format_of(shared: bool) -> Format {
+    if shared { Format::Raw } else { Format::Qcow2 }
+}
+
+/// Bytes of the disk in a file.
+fn length(path: &Path, format: Format) -> Result<u64> {
+    match format {
+        Format::Qcow2 => header::bytes(path),
+        Format::Raw => Ok(fs::metadata(path).map_err(Error::io("look at", path))?.len()),
     }
 }
 

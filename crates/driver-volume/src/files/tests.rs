@@ -16,7 +16,7 @@ fn bed() -> Bed {
 }
 
 fn blank(bytes: u64) -> New {
-    New { bytes, content: Content::Blank, luks: None }
+    New { bytes, shared: false, content: Content::Blank, luks: None }
 }
 
 #[test]
@@ -58,6 +58,24 @@ fn volumes_are_made_grown_and_removed() {
     for name in ["", "../x", ".hidden", "a/b", "-v"] {
         assert!(matches!(bed.pool.look(name), Err(Error::Invalid(_))), "{name}");
     }
+}
+
+#[test]
+fn what_several_write_is_raw_and_so_are_its_snapshots() {
+    let bed = bed();
+    bed.pool.create("v", &New { shared: true, ..blank(MIB) }, &Job::default()).unwrap();
+    assert!(bed.pool.is_shared("v"));
+    bed.pool.grow("v", 2 * MIB, false).unwrap();
+    bed.pool.snapshot("v", "s", &Job::default()).unwrap();
+    let found = bed.pool.look("v").unwrap().unwrap();
+    assert_eq!((found.bytes, found.snapshots["s"]), (Some(2 * MIB), 2 * MIB));
+    // a copy that only one may write, from one that several may
+    let copy = New { content: Content::Copy { from: Spot::snapshot("v", "s"), luks: None }, ..blank(3 * MIB) };
+    bed.pool.create("w", &copy, &Job::default()).unwrap();
+    assert!(!bed.pool.is_shared("w"));
+    assert_eq!(bed.pool.look("w").unwrap().unwrap().bytes, Some(3 * MIB));
+    bed.pool.delete_snapshot("v", "s").unwrap();
+    assert!(bed.pool.look("v").unwrap().unwrap().snapshots.is_empty());
 }
 
 #[test]

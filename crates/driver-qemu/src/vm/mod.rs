@@ -10,6 +10,8 @@ mod power;
 pub mod snapshot;
 mod suspend;
 
+pub(crate) use hotplug::pass;
+
 use crate::error::{Error, Result};
 use crate::exit::{Exit, Seen};
 use crate::layout::ServerDir;

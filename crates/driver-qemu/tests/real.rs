@@ -7,4 +7,5 @@ mod real {
     pub mod harness;
     mod life;
     mod suspend;
+    mod volumes;
 }

@@ -19,11 +19,18 @@ use crate::tool::{Run, Tools, dotted};
 pub struct Pool {
     driver: Arc<dyn Driver>,
     tools: Tools,
+    /// The fencing generation that everything is done with.
+    fence: u64,
 }
 
 impl Pool {
     pub fn new(driver: impl Driver + 'static, tools: Tools) -> Pool {
-        Pool { driver: Arc::new(driver), tools }
+        Pool { driver: Arc::new(driver), tools, fence: 0 }
+    }
+
+    /// The same, working with a fencing generation: what one does, those with older ones can do no more.
+    pub fn at(&self, fence: u64) -> Pool {
+        Pool { fence, ..self.clone() }
     }
 
     /// The pool that a host was told of.
@@ -45,15 +52,45 @@ impl Pool {
         self.driver.look(volume)
     }
 
-    fn found(&self, volume: &str) -> Result<Found> {
-        present(self.look(volume)?, volume)
+    /// Begins work on a volume: nobody else does any, and nobody with an older generation will.
+    fn enter(&self, volume: &str) -> Result<(Lock, Found)> {
+        word(volume)?;
+        let lock = self.driver.lock(volume, false)?;
+        let mut found = self.driver.look(volume)?.unwrap_or_default();
+        self.pass(volume, &mut found.notes)?;
+        Ok((lock, found))
+    }
+
+    fn enter_whole(&self, volume: &str) -> Result<(Lock, Found)> {
+        let (lock, mut found) = self.whole(volume)?;
+        self.pass(volume, &mut found.notes)?;
+        Ok((lock, found))
+    }
+
+    fn whole(&self, volume: &str) -> Result<(Lock, Found)> {
+        word(volume)?;
+        let lock = self.driver.lock(volume, false)?;
+        Ok((lock, present(self.driver.look(volume)?.filter(|found| found.bytes.is_some()), volume)?))
+    }
+
+    fn pass(&self, volume: &str, notes: &mut Notes) -> Result<()> {
+        let fence = self.fence;
+        if fence < notes.fence {
+            return Err(Error::Fenced { volume: volume.to_owned(), asked: fence, newest: notes.fence });
+        }
+        if fence > notes.fence {
+            notes.fence = fence;
+            self.driver.note(volume, notes)?;
+            point("volume: a fence is noted");
+            self.driver.fence(volume, notes)?;
+        }
+        Ok(())
     }
 
     /// Makes a volume; nothing happens when it is there.
     pub fn create(&self, volume: &str, new: &New, job: &Job) -> Result<()> {
-        word(volume)?;
-        let _lock = self.driver.lock(volume, false)?;
-        if self.driver.look(volume)?.is_some_and(|found| found.bytes.is_some()) {
+        let (_lock, found) = self.enter(volume)?;
+        if found.bytes.is_some() {
             return Ok(());
         }
         self.draft(volume, new, job)?;
@@ -129,8 +166,8 @@ impl Pool {
 
     /// Makes a volume that no server has open longer: `bytes` of content. Nothing happens when it is.
     pub fn grow(&self, volume: &str, bytes: u64, encrypted: bool) -> Result<()> {
-        let _lock = self.driver.lock(volume, false)?;
-        let now = self.found(volume)?.bytes.ok_or_else(|| Error::Missing(format!("volume {volume}")))?;
+        let (_lock, found) = self.enter_whole(volume)?;
+        let now = found.bytes.unwrap_or_default();
         let content = if encrypted { now >> 30 << 30 } else { now };
         if content >= bytes {
             return Ok(());
@@ -144,8 +181,8 @@ impl Pool {
     pub fn snapshot(&self, volume: &str, snapshot: &str, job: &Job) -> Result<()> {
         let to = Spot::snapshot(volume, snapshot);
         to.validate()?;
-        let _lock = self.driver.lock(volume, false)?;
-        if self.found(volume)?.snapshots.contains_key(snapshot) {
+        let (_lock, found) = self.enter_whole(volume)?;
+        if found.snapshots.contains_key(snapshot) {
             return Ok(());
         }
         let from = Spot::data(volume);
@@ -160,7 +197,7 @@ impl Pool {
     pub fn delete_snapshot(&self, volume: &str, snapshot: &str) -> Result<()> {
         let spot = Spot::snapshot(volume, snapshot);
         spot.validate()?;
-        let _lock = self.driver.lock(volume, false)?;
+        let (_lock, _) = self.enter(volume)?;
         self.driver.remove(&spot)?;
         point("volume: a snapshot is removed");
         Ok(())
@@ -170,8 +207,7 @@ impl Pool {
     pub fn revert(&self, volume: &str, snapshot: &str, number: u64, job: &Job) -> Result<()> {
         let from = Spot::snapshot(volume, snapshot);
         from.validate()?;
-        let _lock = self.driver.lock(volume, false)?;
-        let found = self.found(volume)?;
+        let (_lock, found) = self.enter_whole(volume)?;
         if found.notes.restored >= number {
             return Ok(());
         }
@@ -198,35 +234,22 @@ impl Pool {
 
     /// Removes all there is of a volume that no server has open.
     pub fn remove(&self, volume: &str) -> Result<()> {
-        word(volume)?;
-        let lock = self.driver.lock(volume, false)?;
-        if self.driver.look(volume)?.is_some() {
-            let _rest = self.driver.at_rest(volume)?;
-            point("volume: before a volume is removed");
-            self.driver.remove_volume(volume)?;
-            point("volume: a volume is removed");
+        if self.look(volume)?.is_none() {
+            return Ok(());
         }
-        drop(lock);
+        let (_lock, _) = self.enter(volume)?;
+        let _rest = self.driver.at_rest(volume)?;
+        point("volume: before a volume is removed");
+        self.driver.remove_volume(volume)?;
+        point("volume: a volume is removed");
         Ok(())
     }
 
-    /// Lets a server have the volume. Whoever comes later with an older generation is refused.
-    pub fn open(&self, volume: &str, generation: u64) -> Result<Image> {
-        word(volume)?;
-        let _lock = self.driver.lock(volume, false)?;
-        let found = self.found(volume)?;
-        if found.bytes.is_none() {
-            return Err(Error::Missing(format!("volume {volume}")));
-        }
-        let Notes { fence, .. } = found.notes;
-        if generation < fence {
-            return Err(Error::Fenced { volume: volume.to_owned(), asked: generation, newest: fence });
-        }
-        if generation > fence {
-            let notes = Notes { fence: generation, ..found.notes };
-            self.driver.note(volume, &notes)?;
-            point("volume: a fence is noted");
-            self.driver.fence(volume, &notes)?;
+    /// Lets a server have the volume. Whoever comes later with an older generation is refused; several that share it do not fence each other.
+    pub fn open(&self, volume: &str, shared: bool) -> Result<Image> {
+        let (_lock, mut found) = self.whole(volume)?;
+        if !shared {
+            self.pass(volume, &mut found.notes)?;
         }
         Ok(self.driver.image(&Spot::data(volume), Look::Whole))
     }
@@ -241,7 +264,7 @@ impl Pool {
     pub fn begin_copy(&self, volume: &str, snapshot: &str) -> Result<(Image, Lock)> {
         let to = Spot::snapshot(volume, snapshot);
         to.validate()?;
-        let lock = self.driver.lock(volume, false)?;
+        let (lock, _) = self.enter_whole(volume)?;
         self.driver.begin(&to, self.driver.bytes(&Spot::data(volume), Look::Whole)?, self.is_shared(volume))?;
         Ok((self.driver.image(&to, Look::Draft), lock))
     }

@@ -71,8 +71,15 @@ pub struct VolumeItem {
     pub backend: Backend,
     /// False: it, and all that is its own, is to go.
     pub present: bool,
+    /// It has been whole: if it is not there now, that is a fault, and it is not made again.
+    #[serde(default)]
+    pub made: bool,
+    /// The fencing generation that this host works on it with; that of a use of it here when there is one.
+    #[serde(default)]
+    pub fence: u64,
     /// Only grows.
     pub size_gib: u64,
+    /// Blank once it was made.
     pub source: Source,
     pub encryption: Option<Encryption>,
     /// The server here that uses it now: growing and snapshots go through its QEMU.
@@ -145,7 +152,7 @@ pub struct VolumeUse {
     #[serde(default)]
     pub bus: Option<String>,
     pub read_only: bool,
-    /// Others may have it open for writing too.
+    /// Others may have it open for writing too, each under a generation of its own: none of them fences another.
     pub shared: bool,
     /// A tag for the guest to find it by.
     #[serde(default)]

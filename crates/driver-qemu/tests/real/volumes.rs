@@ -17,7 +17,7 @@ fn pool() -> (tempfile::TempDir, Pool) {
     let temp = tempfile::Builder::new().prefix("uv").tempdir_in("/var/tmp").unwrap();
     let pool = Pool::new(Files::new(temp.path().join("pool"), Tools::default()), Tools::default());
     pool.status(None).unwrap();
-    (temp, pool)
+    (temp, pool.at(1))
 }
 
 fn blank(bytes: u64) -> New {
@@ -54,7 +54,7 @@ fn storage(image: volume::Image) -> Storage {
 }
 
 fn given(pool: &Pool, id: &str, generation: u64, luks: Option<&Luks>) -> Given {
-    let storage = storage(pool.open(id, generation).unwrap());
+    let storage = storage(pool.at(generation).open(id, false).unwrap());
     Given { disk: id.into(), storage, passphrase: luks.map(|luks| Passphrase(luks.passphrase.clone())) }
 }
 
@@ -161,7 +161,7 @@ async fn an_old_qemu_keeps_the_new_one_out_and_an_old_generation_gets_nothing() 
     let id = next.id;
     let error = launch(&host, next, vec![given(&pool, DATA, 4, None)]).await.unwrap_err();
     assert!(error.is_held(), "{error}");
-    assert!(matches!(pool.open(DATA, 3), Err(volume::Error::Fenced { .. })), "the old host cannot start it again");
+    assert!(matches!(pool.at(3).open(DATA, false), Err(volume::Error::Fenced { .. })), "the old host cannot start it again");
     old.kill().await.unwrap();
     host.qemu().launch(id, vec![], vec![given(&pool, DATA, 4, None)]).await.unwrap().kill().await.unwrap();
 

@@ -135,7 +135,9 @@ impl Driver for Files {
     }
 
     fn note(&self, volume: &str, notes: &Notes) -> Result<()> {
-        let path = self.volume(volume)?.join("notes.json");
+        let dir = self.volume(volume)?;
+        make_dir(&dir)?;
+        let path = dir.join("notes.json");
         let bytes = serde_json::to_vec(notes).map_err(|e| Error::Invalid(e.to_string()))?;
         write_durably(&path, &bytes)
     }

@@ -82,12 +82,27 @@ fn what_several_write_is_raw_and_so_are_its_snapshots() {
 fn older_generations_are_refused() {
     let bed = bed();
     bed.pool.create("v", &blank(MIB), &Job::default()).unwrap();
-    bed.pool.open("v", 4).unwrap();
-    bed.pool.open("v", 4).unwrap();
-    bed.pool.open("v", 7).unwrap();
-    let refused = bed.pool.open("v", 6).unwrap_err();
+    for generation in [4, 4, 7] {
+        bed.pool.at(generation).open("v", false).unwrap();
+    }
+    let old = bed.pool.at(6);
+    let refused = old.open("v", false).unwrap_err();
     assert!(matches!(refused, Error::Fenced { asked: 6, newest: 7, .. }) && !refused.passes(), "{refused}");
-    assert!(matches!(bed.pool.open("w", 1), Err(Error::Missing(_))));
+    let job = Job::default();
+    for refused in [
+        old.grow("v", 2 * MIB, false),
+        old.snapshot("v", "s", &job),
+        old.begin_copy("v", "s").map(drop),
+        old.delete_snapshot("v", "s"),
+        old.revert("v", "s", 1, &job),
+        old.remove("v"),
+    ] {
+        assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
+    }
+    assert!(old.open("v", true).is_ok(), "those who share do not fence each other");
+    assert!(matches!(bed.pool.at(9).open("w", false), Err(Error::Missing(_))));
+    assert_eq!(bed.pool.look("w").unwrap(), None);
+    bed.pool.at(7).remove("v").unwrap();
 }
 
 #[test]
@@ -113,7 +128,7 @@ fn headers_that_name_other_files_are_damaged_ones() {
         let mut bad = good.clone();
         bad[at] = byte;
         fs::write(&path, &bad).unwrap();
-        let error = bed.pool.open("v", 1).unwrap_err();
+        let error = bed.pool.at(1).open("v", false).unwrap_err();
         assert!(matches!(&error, Error::Damaged(_, why) if why.contains(words)), "{error}");
     }
     fs::write(&path, &good[..50]).unwrap();

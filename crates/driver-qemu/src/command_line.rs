@@ -25,8 +25,12 @@ pub struct Fds {
     pub qmp: RawFd,
     pub serial: RawFd,
     pub guest_agent: RawFd,
-    /// By disk id: the base image of an overlay, or the whole of an external disk.
+    /// By disk id: the base image of an overlay, or the whole of a given disk.
     pub images: BTreeMap<String, ImageFd>,
+    /// By disk id: given disks that QEMU reaches by a client of its own.
+    pub nodes: BTreeMap<String, Value>,
+    /// By the id of the secret object.
+    pub secrets: BTreeMap<String, RawFd>,
     /// By port id.
     pub taps: BTreeMap<String, RawFd>,
 }
@@ -45,12 +49,22 @@ pub(crate) struct Passed {
     pub block_device: bool,
 }
 
+/// What a disk's nodes stand on, when that is not the server's own file.
+#[derive(Debug, Clone)]
+pub(crate) enum Below {
+    Passed(Passed),
+    Node(Value),
+}
+
 /// `incoming`: wait for a saved state instead of starting the firmware.
 pub fn command_line(spec: &LaunchSpec, host: &Host<'_>, fds: &Fds, incoming: bool) -> Vec<String> {
     let mut args = Args::default();
     args.machine(spec, host);
     args.consoles(host, fds);
     args.fixed_devices();
+    for (id, fd) in &fds.secrets {
+        args.json("-object", &json!({"qom-type": "secret", "id": id, "file": format!("/proc/self/fd/{fd}")}));
+    }
     let mut ide = 0;
     for disk in &spec.disks {
         args.disk(disk, host, fds, &mut ide);
@@ -154,8 +168,8 @@ impl Args {
         if let Some(ImageFd { fd, .. }) = image {
             self.pair("-add-fd", format!("fd={fd},set={fd},opaque={}", disk.node()));
         }
-        let passed = image.map(|image| Passed { set: image.fd.into(), block_device: image.block_device });
-        for node in disk_nodes(disk, &host.dir.disk(&disk.id).display().to_string(), passed) {
+        let below = image.copied().map(Below::from).or_else(|| fds.nodes.get(&disk.id).cloned().map(Below::Node));
+        for node in disk_nodes(disk, &host.dir.disk(&disk.id).display().to_string(), below.as_ref()) {
             self.json("-blockdev", &node);
         }
         self.json("-device", &disk_device(disk, ide));
@@ -186,17 +200,24 @@ impl Args {
 }
 
 /// The block nodes of a disk, lowest first; the last is the one a device uses.
-pub(crate) fn disk_nodes(disk: &Disk, own_path: &str, passed: Option<Passed>) -> Vec<Value> {
+pub(crate) fn disk_nodes(disk: &Disk, own_path: &str, below: Option<&Below>) -> Vec<Value> {
     let top = disk.node();
     let format = disk.source.format();
-    let foreign = |name: &str, path: &Path, read_only: bool| match passed {
-        Some(passed) => passed_node(name, passed, read_only),
+    let foreign = |name: &str, path: &Path, read_only: bool| match below {
+        Some(below) => below_node(name, below, read_only),
         None => file_node(name, &path.display().to_string(), read_only),
     };
     let mut nodes = Vec::new();
     let file = format!("{top}-f");
     let lowest = match &disk.source {
-        Source::External { path, .. } => foreign(&file, path, disk.read_only),
+        Source::Given { .. } => {
+            let mut node = foreign(&file, Path::new(""), disk.read_only);
+            if node["locking"].is_string() {
+                // A server that should be gone and is not keeps this one out.
+                node["locking"] = "on".into();
+            }
+            node
+        }
         Source::Overlay { base, base_format, .. } => {
             nodes.push(foreign(&format!("{top}-bf"), base, true));
             let mut image =
@@ -210,20 +231,38 @@ pub(crate) fn disk_nodes(disk: &Disk, own_path: &str, passed: Option<Passed>) ->
         Source::Blank { .. } | Source::Ephemeral { .. } | Source::Swap { .. } => file_node(&file, own_path, disk.read_only),
     };
     nodes.push(lowest);
-    let mut node = json!({"driver": format.name(), "node-name": top, "file": file, "read-only": disk.read_only, "discard": "unmap"});
+    let image = disk.image_node();
+    let mut node = json!({"driver": format.name(), "node-name": image, "file": file, "read-only": disk.read_only, "discard": "unmap"});
     if format == Format::Qcow2 {
         // Named or null, never left to what the header says.
         node["backing"] = if matches!(disk.source, Source::Overlay { .. }) { format!("{top}-b").into() } else { Value::Null };
     }
     nodes.push(node);
+    if image != top {
+        let secret = disk.luks_secret();
+        nodes.push(json!({"driver": "luks", "node-name": top, "file": image, "key-secret": secret, "read-only": disk.read_only, "discard": "unmap"}));
+    }
     nodes
+}
+
+pub(crate) fn below_node(name: &str, below: &Below, read_only: bool) -> Value {
+    match below {
+        Below::Passed(passed) => passed_node(name, *passed, read_only),
+        Below::Node(node) => {
+            let mut node = node.clone();
+            node["node-name"] = name.into();
+            node["read-only"] = read_only.into();
+            node["discard"] = "unmap".into();
+            node
+        }
+    }
 }
 
 fn file_node(name: &str, path: &str, read_only: bool) -> Value {
     json!({"driver": "file", "node-name": name, "filename": path, "read-only": read_only, "discard": "unmap", "locking": "auto"})
 }
 
-pub(crate) fn passed_node(name: &str, passed: Passed, read_only: bool) -> Value {
+fn passed_node(name: &str, passed: Passed, read_only: bool) -> Value {
     let mut node = file_node(name, &format!("/dev/fdset/{}", passed.set), read_only);
     if passed.block_device {
         node["driver"] = "host_device".into();
@@ -241,6 +280,9 @@ pub(crate) fn disk_device(disk: &Disk, ide: &mut usize) -> Value {
     }
     if let Some(index) = disk.boot_index {
         device["bootindex"] = index.into();
+    }
+    if disk.shared {
+        device["share-rw"] = true.into();
     }
     device
 }

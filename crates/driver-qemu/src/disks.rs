@@ -3,13 +3,12 @@
 //! A file appears under its name only when it is complete, so an interrupted preparation is simply done again.
 
 use crate::error::{Error, Result};
+use crate::given::{self, OpenImage};
 use crate::layout::{Owner, ServerDir, create_new, give, lend};
 use crate::qcow2::{self, Backing};
 use crate::spec::{Boot, Disk, Format, LaunchSpec, Source};
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use unkai_crashpoint::point;
@@ -64,7 +63,7 @@ pub fn prepare(disk: &Disk, dir: &ServerDir, owner: Owner, tools: &Tools) -> Res
 /// Size of the disk's own file; none for a disk that is somebody else's. Refuses a base image that cannot be one.
 fn own_bytes(disk: &Disk) -> Result<Option<u64>> {
     match &disk.source {
-        Source::External { .. } => Ok(None),
+        Source::Given { .. } => Ok(None),
         Source::Blank { bytes } | Source::Ephemeral { bytes, .. } | Source::Swap { bytes } => Ok(Some(*bytes)),
         Source::Overlay { base, base_format, bytes } => {
             let needed = qcow2::inspect(base, *base_format)?;
@@ -153,40 +152,11 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// A foreign file opened for QEMU.
-pub struct OpenImage {
-    pub fd: OwnedFd,
-    pub block_device: bool,
-}
-
-/// The foreign files of all disks.
-pub fn open_images(spec: &LaunchSpec) -> Result<BTreeMap<String, OpenImage>> {
-    let mut images = BTreeMap::new();
-    for disk in &spec.disks {
-        if let Some(image) = open_image(disk)? {
-            images.insert(disk.id.clone(), image);
-        }
-    }
-    Ok(images)
-}
-
-pub fn open_image(disk: &Disk) -> Result<Option<OpenImage>> {
-    let (path, writable) = match &disk.source {
-        Source::Overlay { base, base_format, .. } => {
-            qcow2::inspect(base, *base_format)?;
-            (base, false)
-        }
-        Source::External { path, format } => {
-            if *format == Format::Qcow2 {
-                qcow2::inspect(path, *format)?;
-            }
-            (path, !disk.read_only)
-        }
-        _ => return Ok(None),
-    };
-    let file = OpenOptions::new().read(true).write(writable).open(path).map_err(Error::io("open image", path))?;
-    let kind = file.metadata().map_err(Error::io("open image", path))?.file_type();
-    Ok(Some(OpenImage { fd: file.into(), block_device: kind.is_block_device() }))
+/// The file that a disk of the server's own stands on, opened.
+pub fn open_base(disk: &Disk) -> Result<Option<OpenImage>> {
+    let Source::Overlay { base, base_format, .. } = &disk.source else { return Ok(None) };
+    qcow2::inspect(base, *base_format)?;
+    given::open(base, *base_format, false).map(Some)
 }
 
 /// Copies a disk of a server that does not run into one file that stands alone.
@@ -202,7 +172,7 @@ pub fn export(disk: &Disk, dir: &ServerDir, target: &Path, format: Format, tools
                 image["backing"]["backing"] = serde_json::Value::Null;
             }
         }
-        Source::External { path, .. } => image["file"] = file(path),
+        Source::Given { .. } => return Err(Error::Invalid(format!("disk {} is not the server's own", disk.id))),
         _ => {}
     }
     let temporary = target.with_extension("new");
@@ -231,7 +201,7 @@ mod tests {
     use crate::spec::Bus;
 
     fn disk(id: &str, source: Source) -> Disk {
-        Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None }
+        Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, shared: false, serial: None, boot_index: None, slot: None }
     }
 
     fn dir() -> (tempfile::TempDir, ServerDir) {

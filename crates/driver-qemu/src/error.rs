@@ -68,6 +68,11 @@ impl Error {
         move |source| Error::System { what, source }
     }
 
+    /// A disk's file is open in another process, which may end: trying again helps.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Error::Refused { text, .. } | Error::LaunchFailed(text) if text.contains("Failed to get") && text.contains("lock"))
+    }
+
     /// True when QEMU says that the thing named does not exist: an undo that was already done.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Error::Refused { class, text, .. }

@@ -102,6 +102,9 @@ pub struct Disk {
     pub bus: Bus,
     #[serde(default)]
     pub read_only: bool,
+    /// Other servers may write it at the same time.
+    #[serde(default)]
+    pub shared: bool,
     /// At most 20 characters reach the guest.
     #[serde(default)]
     pub serial: Option<String>,
@@ -128,8 +131,12 @@ pub enum Source {
     Ephemeral { bytes: u64, label: String },
     /// The same with a swap signature.
     Swap { bytes: u64 },
-    /// A file or block device of somebody else's, opened by the agent and passed to QEMU.
-    External { path: PathBuf, format: Format },
+    /// Somebody else's, given at every start: see [`crate::Given`]. With `luks`, what the guest sees is inside a LUKS container.
+    Given {
+        format: Format,
+        #[serde(default)]
+        luks: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -173,7 +180,7 @@ impl Source {
     pub fn format(&self) -> Format {
         match self {
             Source::Overlay { .. } => Format::Qcow2,
-            Source::External { format, .. } => *format,
+            Source::Given { format, .. } => *format,
             Source::Blank { .. } | Source::Ephemeral { .. } | Source::Swap { .. } => Format::Raw,
         }
     }
@@ -183,6 +190,14 @@ impl Disk {
     /// Node name in QEMU, which allows 31 characters; suffixes are added for the layers below.
     pub fn node(&self) -> String {
         format!("d-{}", short(&self.id))
+    }
+
+    /// The node of the format's layer, which is the topmost one unless the content is encrypted.
+    pub(crate) fn image_node(&self) -> String {
+        match self.source {
+            Source::Given { luks: true, .. } => format!("{}-i", self.node()),
+            _ => self.node(),
+        }
     }
 
     pub fn device(&self) -> String {
@@ -275,6 +290,9 @@ impl Disk {
         if self.serial.as_ref().is_some_and(|s| !word(s)) {
             return Err(Error::Invalid(format!("serial number {:?} of disk {}", self.serial, self.id)));
         }
+        if self.shared && self.source.format() != Format::Raw {
+            return Err(Error::Invalid(format!("disk {} is {}, which only one server can write", self.id, self.source.format().name())));
+        }
         match self.source {
             Source::Blank { bytes } | Source::Ephemeral { bytes, .. } | Source::Swap { bytes } | Source::Overlay { bytes, .. }
                 if bytes == 0 || bytes % 512 != 0 || bytes > 1 << 52 =>
@@ -333,6 +351,7 @@ mod tests {
             source: Source::Blank { bytes: 1 << 20 },
             bus: Bus::Virtio,
             read_only: false,
+            shared: false,
             serial: None,
             boot_index: None,
             slot: None,

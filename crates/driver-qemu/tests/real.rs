@@ -8,4 +8,5 @@ mod real {
     mod life;
     mod migration;
     mod suspend;
+    mod volumes;
 }

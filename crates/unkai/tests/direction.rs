@@ -11,7 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("unkai-imagefile", &[]),
     ("unkai-driver-network", &["unkai-crashpoint"]),
     ("unkai-driver-qemu", &["unkai-crashpoint"]),
-    ("unkai-driver-volume", &["unkai-crashpoint"]),
+    ("unkai-driver-volume", &["unkai-model", "unkai-crashpoint"]),
     ("unkai-link", &["unkai-model", "unkai-store", "unkai-driver-network"]),
     ("unkai-control", &["unkai-model", "unkai-store", "unkai-link"]),
     (

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 fn disk(id: &str, source: Source) -> Disk {
-    Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None }
+    Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, shared: false, serial: None, boot_index: None, slot: None }
 }
 
 fn simple() -> LaunchSpec {
@@ -34,8 +34,7 @@ fn simple() -> LaunchSpec {
 }
 
 fn wide() -> LaunchSpec {
-    let volume = Source::External { path: "/dev/vg/x".into(), format: Format::Raw };
-    let iso = Source::External { path: "/images/iso".into(), format: Format::Raw };
+    let given = |format, luks| Source::Given { format, luks };
     let mut spec = simple();
     spec.machine = Some("pc-i440fx-7.2".into());
     spec.cpu_model = Some("Nehalem".into());
@@ -43,8 +42,14 @@ fn wide() -> LaunchSpec {
     spec.disks.extend([
         disk("ephemeral0", Source::Ephemeral { bytes: 1 << 30, label: "ephemeral0".into() }),
         disk("swap", Source::Swap { bytes: 1 << 20 }),
-        Disk { serial: Some("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".into()), ..disk("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", volume) },
-        Disk { bus: Bus::IdeCdrom, read_only: true, ..disk("install", iso) },
+        Disk {
+            serial: Some("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".into()),
+            shared: true,
+            ..disk("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", given(Format::Raw, false))
+        },
+        disk("9f8e7d6c-0000-4000-8000-000000000002", given(Format::Qcow2, true)),
+        disk("7e6d5c4b-0000-4000-8000-000000000003", given(Format::Raw, false)),
+        Disk { bus: Bus::IdeCdrom, read_only: true, ..disk("install", given(Format::Raw, false)) },
     ]);
     spec.nics.push(Nic { port: "p2".into(), mac: "fa:16:3e:01:02:04".into(), model: NicModel::E1000, slot: None });
     spec.boot =
@@ -58,8 +63,13 @@ fn render(mut spec: LaunchSpec, accel: Accel, incoming: bool) -> String {
     spec.validate().unwrap();
     let dir = ServerDir::new(Path::new("/srv"), spec.id);
     let mut fds = Fds { qmp: 301, serial: 302, guest_agent: 303, ..Fds::default() };
-    let foreign = spec.disks.iter().filter(|d| matches!(d.source, Source::Overlay { .. } | Source::External { .. }));
+    let remote = "7e6d5c4b-0000-4000-8000-000000000003";
+    let foreign = spec.disks.iter().filter(|d| matches!(d.source, Source::Overlay { .. } | Source::Given { .. }) && d.id != remote);
     fds.images = foreign.zip(310..).map(|(d, fd)| (d.id.clone(), ImageFd { fd, block_device: d.id.starts_with("0a1b") })).collect();
+    if spec.disks.iter().any(|d| d.id == remote) {
+        fds.nodes.insert(remote.into(), json!({"driver": "rbd", "pool": "p", "image": "i", "key-secret": format!("s{remote}-key")}));
+        fds.secrets = [(format!("s{remote}-key"), 330), ("s9f8e7d6c-0000-4000-8000-000000000002-luks".into(), 331)].into();
+    }
     fds.taps = spec.nics.iter().zip(320..).map(|(n, fd)| (n.port.clone(), fd)).collect();
     let host = Host { accel, translation_cache_mib: 128, dir: &dir };
     let mut text = String::new();

@@ -7,6 +7,7 @@ use crate::console;
 use crate::disks;
 use crate::error::{Error, Result};
 use crate::exit::last_words;
+use crate::given::{self, Given, Storage};
 use crate::layout::{ServerDir, give, touch};
 use crate::ledger::{Desired, Ledger};
 use crate::machine::Accel;
@@ -36,8 +37,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const TASKS: u32 = 512;
 
 impl Qemu {
-    /// Starts a defined server, or restores a suspended one. Returns the running one when it runs already.
-    pub async fn launch(&self, id: Uuid, taps: Vec<Tap>) -> Result<Vm> {
+    /// Starts a defined server, or restores a suspended one. Returns the running one when it runs already. `given`: the disks that are not
+    /// its own.
+    pub async fn launch(&self, id: Uuid, taps: Vec<Tap>, given: Vec<Given>) -> Result<Vm> {
         let entry = self.entry(id);
         let mut entry = entry.lock().await;
         if let Some(vm) = self.adopt_into(&mut entry, id).await? {
@@ -68,14 +70,14 @@ impl Qemu {
         let (ledger, child) = blocking(move || {
             let dir = this.dir(id);
             ledger.write(&dir)?;
-            let child = this.start(&ledger, &dir, taps)?;
+            let child = this.start(&ledger, &dir, taps, &given)?;
             Ok((ledger, child))
         })
         .await?;
         self.settle(entry, id, ledger, child).await
     }
 
-    fn start(&self, ledger: &Ledger, dir: &ServerDir, taps: Vec<Tap>) -> Result<Child> {
+    fn start(&self, ledger: &Ledger, dir: &ServerDir, taps: Vec<Tap>, given: &[Given]) -> Result<Child> {
         let (spec, config) = (&ledger.spec, &self.inner.config);
         disks::prepare_all(spec, dir, ledger.owner, &config.tools)?;
         touch(&dir.console_log())?;
@@ -91,8 +93,20 @@ impl Qemu {
         fds.qmp = hand(&listen(&dir.qmp_socket())?)?;
         fds.serial = hand(&listen(&dir.serial_socket())?)?;
         fds.guest_agent = hand(&listen(&dir.agent_socket())?)?;
-        for (disk, image) in disks::open_images(spec)? {
-            fds.images.insert(disk, ImageFd { fd: hand(&image.fd)?, block_device: image.block_device });
+        for disk in &spec.disks {
+            let mut image = disks::open_base(disk)?;
+            if let Some(given) = given::of(disk, given)? {
+                match &given.storage {
+                    Storage::File(path) => image = Some(given::open(path, disk.source.format(), !disk.read_only)?),
+                    Storage::Node { node, .. } => drop(fds.nodes.insert(disk.id.clone(), node.clone())),
+                }
+                for (id, secret) in given.secrets(disk) {
+                    fds.secrets.insert(id, hand(&given::hidden(secret, ledger.owner)?)?);
+                }
+            }
+            if let Some(image) = image {
+                fds.images.insert(disk.id.clone(), ImageFd { fd: hand(&image.fd)?, block_device: image.block_device });
+            }
         }
         for tap in &taps {
             fds.taps.insert(tap.port.clone(), hand(&tap.fd)?);

@@ -1,9 +1,10 @@
 //! Devices that come and go while the guest runs. What is plugged is in the ledger, so a restored or restarted guest finds it again.
 
 use super::Vm;
-use crate::command_line::{Passed, disk_device, disk_nodes, nic_device};
+use crate::command_line::{Below, Passed, disk_device, disk_nodes, nic_device};
 use crate::disks;
 use crate::error::{Error, Result};
+use crate::given::{self, Given};
 use crate::qmp::Qmp;
 use crate::spec::{Bus, Disk, LaunchSpec, Nic, Source};
 use serde_json::{Value, json};
@@ -48,8 +49,8 @@ impl Vm {
         self.shared.record(|ledger| ledger.spec.nics.retain(|n| n.port != port))
     }
 
-    /// Adds a disk. A file of the server's own is made first. Nothing changes when it is plugged already.
-    pub async fn plug_disk(&self, disk: Disk) -> Result<()> {
+    /// Adds a disk. A file of the server's own is made first; one of somebody else's is given. Nothing changes when it is plugged already.
+    pub async fn plug_disk(&self, disk: Disk, given: Option<Given>) -> Result<()> {
         let _operation = self.shared.operation.lock().await;
         self.shared.running()?;
         disk.validate()?;
@@ -63,19 +64,31 @@ impl Vm {
         let (disk, spec) = self.place(|spec| spec.disks.push(disk.clone()), |spec| spec.disks.last().cloned())?;
         let owner = self.shared.ledger().owner;
         disks::prepare(&disk, &self.shared.dir, owner, &self.shared.config.tools)?;
-        let passed = match disks::open_image(&disk)? {
-            Some(image) => Some(Passed { set: pass(&qmp, image.fd, &disk.node()).await?, block_device: image.block_device }),
-            None => None,
-        };
-        let own_path = self.shared.dir.disk(&disk.id).display().to_string();
-        let nodes = disk_nodes(&disk, &own_path, passed);
-        match plug_nodes(&qmp, &nodes, disk_device(&disk, &mut 0)).await {
+        match self.connect(&qmp, &disk, given.as_slice()).await {
             Ok(()) => self.shared.record(|ledger| ledger.spec = spec),
             Err(error) => {
                 forget(&qmp, &disk.node()).await;
+                given::untell(&qmp, &disk).await;
                 Err(error)
             }
         }
+    }
+
+    async fn connect(&self, qmp: &Qmp, disk: &Disk, given: &[Given]) -> Result<()> {
+        let given = given::of(disk, given)?;
+        let below = match (given, disks::open_base(disk)?) {
+            (Some(given), _) => {
+                given::tell(qmp, &given.secrets(disk)).await?;
+                Some(given::hand_over(qmp, &given.storage, disk.source.format(), !disk.read_only, &disk.node()).await?)
+            }
+            (None, Some(base)) => {
+                Some(Below::Passed(Passed { set: pass(qmp, base.fd, &disk.node()).await?, block_device: base.block_device }))
+            }
+            (None, None) => None,
+        };
+        let own_path = self.shared.dir.disk(&disk.id).display().to_string();
+        let nodes = disk_nodes(disk, &own_path, below.as_ref());
+        plug_nodes(qmp, &nodes, disk_device(disk, &mut 0)).await
     }
 
     /// Removes a disk, with the guest's consent within `deadline`. Its file stays. Nothing changes when there is none.
@@ -89,6 +102,7 @@ impl Vm {
             absent_is_fine(qmp.execute("blockdev-del", json!({"node-name": node["node-name"]})).await)?;
         }
         forget(&qmp, &disk.node()).await;
+        given::untell(&qmp, &disk).await;
         self.shared.record(|ledger| ledger.spec.disks.retain(|d| d.id != id))
     }
 
@@ -105,7 +119,7 @@ impl Vm {
                     | Source::Blank { bytes: size }
                     | Source::Ephemeral { bytes: size, .. }
                     | Source::Swap { bytes: size } => *size = bytes,
-                    Source::External { .. } => {}
+                    Source::Given { .. } => {}
                 }
             }
         })
@@ -144,7 +158,7 @@ async fn plug_nodes(qmp: &Qmp, nodes: &[Value], device: Value) -> Result<()> {
 }
 
 /// Gives QEMU an open file; returns the number of its descriptor set. `label` finds it again.
-pub(super) async fn pass(qmp: &Qmp, fd: OwnedFd, label: &str) -> Result<i64> {
+pub(crate) async fn pass(qmp: &Qmp, fd: OwnedFd, label: &str) -> Result<i64> {
     let reply = qmp.execute_with_fd("add-fd", json!({"opaque": label}), fd).await?;
     reply["fdset-id"].as_i64().ok_or_else(|| Error::Refused {
         command: "add-fd".into(),

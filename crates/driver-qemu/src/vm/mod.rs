@@ -12,6 +12,8 @@ mod receive;
 pub mod snapshot;
 mod suspend;
 
+pub(crate) use hotplug::pass;
+
 use crate::error::{Error, Result};
 use crate::exit::{Exit, Seen};
 use crate::layout::ServerDir;

@@ -2,13 +2,14 @@
 
 use super::hotplug::{forget, pass};
 use super::{Shared, Vm};
-use crate::command_line::{Passed, passed_node};
+use crate::command_line::{Below, Passed, below_node};
 use crate::disks::remove_file;
 use crate::error::{Error, Result};
+use crate::given::{self, Storage};
 use crate::layout::create_new;
 use crate::qcow2;
 use crate::qmp::Qmp;
-use crate::spec::Format;
+use crate::spec::{Disk, Format};
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ const POLL: Duration = Duration::from_millis(40);
 /// File systems stay frozen only until the job has started, normally a few milliseconds.
 const AGENT_PATIENCE: Duration = Duration::from_millis(500);
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -57,6 +59,40 @@ impl Vm {
     }
 }
 
+impl Vm {
+    /// Copies a disk that was given, as it is at this moment, into an empty image of the same size: what is encrypted stays so. Whether the
+    /// guest's file systems were frozen for the moment. Goes on when the caller stops waiting.
+    pub async fn copy_disk(&self, id: &str, target: Storage, format: Format, progress: Option<watch::Sender<Progress>>) -> Result<bool> {
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        let work = tokio::spawn(async move { copy_given(&shared, &id, &target, format, progress).await });
+        work.await.map_err(|e| Error::Job { disk: "copy".into(), text: e.to_string() })?
+    }
+}
+
+async fn copy_given(
+    shared: &Arc<Shared>,
+    id: &str,
+    target: &Storage,
+    format: Format,
+    progress: Option<watch::Sender<Progress>>,
+) -> Result<bool> {
+    let _operation = shared.operation.lock().await;
+    shared.running()?;
+    let disk = shared.ledger().spec.disks.iter().find(|d| d.id == id).cloned().ok_or_else(|| Error::NoDevice(id.to_owned()))?;
+    let (qmp, job) = (shared.qmp(), job_of(&disk));
+    clear(&qmp, &job).await;
+    if let Storage::Node { secrets, .. } = target {
+        // Those of the disk itself are there.
+        for (id, secret) in secrets {
+            let _ = qmp.execute("object-add", json!({"qom-type": "secret", "id": id, "data": secret.0})).await;
+        }
+    }
+    let below = given::hand_over(&qmp, target, format, true, &job).await?;
+    let copied = copy(shared, &qmp, &disk.image_node(), &job, &below, format, progress).await;
+    clear(&qmp, &job).await;
+    copied
+}
+
 /// The target has its name only when it is whole.
 fn unfinished(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
@@ -90,18 +126,39 @@ async fn take(
             file.into()
         }
     };
-    let job = format!("snap-{}", disk.node().trim_start_matches("d-").chars().take(20).collect::<String>());
-    let fdset = pass(&qmp, file, &job).await?;
-    let copied = copy(shared, &qmp, &disk.node(), &job, fdset, format, progress).await;
-    for node in [job.clone(), format!("{job}-f")] {
-        let _ = qmp.execute("blockdev-del", json!({"node-name": node})).await;
-    }
-    forget(&qmp, &job).await;
+    let job = job_of(&disk);
+    clear(&qmp, &job).await;
+    let below = Below::Passed(Passed { set: pass(&qmp, file, &job).await?, block_device: false });
+    let copied = copy(shared, &qmp, &disk.node(), &job, &below, format, progress).await;
+    clear(&qmp, &job).await;
     let frozen = copied?;
     let sync = std::fs::File::open(&part).and_then(|f| f.sync_all());
     sync.map_err(Error::io("sync snapshot", &part))?;
     std::fs::rename(&part, target).map_err(Error::io("rename snapshot to", target))?;
     Ok(Snapshot { path: target.to_path_buf(), virtual_bytes, frozen })
+}
+
+fn job_of(disk: &Disk) -> String {
+    format!("snap-{}", disk.node().trim_start_matches("d-").chars().take(20).collect::<String>())
+}
+
+/// Ends a job, and lets go of what it wrote to: at its end, and before the next when an agent died in between.
+async fn clear(qmp: &Qmp, job: &str) {
+    let ended = async {
+        while let Ok(jobs) = qmp.run("query-jobs").await {
+            let Some(state) = jobs.as_array().into_iter().flatten().find(|j| j["id"] == job) else { return };
+            let command = if state["status"] == "concluded" { "job-dismiss" } else { "job-cancel" };
+            let _ = qmp.execute(command, json!({"id": job})).await;
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if tokio::time::timeout(CANCEL_PATIENCE, ended).await.is_err() {
+        tracing::warn!(job, "a job of QEMU does not end");
+    }
+    for node in [job.to_owned(), format!("{job}-f")] {
+        let _ = qmp.execute("blockdev-del", json!({"node-name": node})).await;
+    }
+    forget(qmp, job).await;
 }
 
 async fn virtual_size(qmp: &Qmp, node: &str) -> Result<u64> {
@@ -115,12 +172,12 @@ async fn copy(
     qmp: &Qmp,
     node: &str,
     job: &str,
-    fdset: i64,
+    below: &Below,
     format: Format,
     progress: Option<watch::Sender<Progress>>,
 ) -> Result<bool> {
     let file = format!("{job}-f");
-    qmp.execute("blockdev-add", passed_node(&file, Passed { set: fdset, block_device: false }, false)).await?;
+    qmp.execute("blockdev-add", below_node(&file, below, false)).await?;
     let mut image = json!({"driver": format.name(), "node-name": job, "file": file});
     if format == Format::Qcow2 {
         image["backing"] = Value::Null;

@@ -30,7 +30,7 @@ async fn a_running_guest_is_adopted_and_obeys() {
     assert_eq!(vms.len(), 1);
     let vm = &vms[0];
     assert_eq!((vm.id(), vm.pid(), vm.status().state, vm.generation()), (id, pid, RunState::Running, 1));
-    assert_eq!(host.qemu().launch(id, vec![]).await.unwrap().pid(), pid, "launching again is no new process");
+    assert_eq!(host.qemu().launch(id, vec![], vec![]).await.unwrap().pid(), pid, "launching again is no new process");
     assert!(matches!(host.qemu().define(LaunchSpec { id, ..host.spec() }, 2, None).await, Err(Error::AlreadyRunning(_))));
     vm.pause().await.unwrap();
     // paused, too, survives
@@ -91,7 +91,7 @@ async fn a_process_the_ledger_does_not_know_is_found() {
     let spec = bare();
     let id = spec.id;
     host.qemu().define(spec, 1, None).await.unwrap();
-    let vm = host.qemu().launch(id, vec![]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
     let pid = vm.pid();
     drop(vm);
     host.qemu = None;
@@ -128,7 +128,7 @@ async fn an_orphan_is_reported_and_removed() {
     let spec = bare();
     let id = spec.id;
     host.qemu().define(spec, 1, None).await.unwrap();
-    let vm = host.qemu().launch(id, vec![]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
     let pid = vm.pid();
     drop(vm);
     host.qemu = None;

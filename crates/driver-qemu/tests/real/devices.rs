@@ -8,7 +8,16 @@ use unkai_driver_qemu::*;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn disk(id: &str, source: Source) -> Disk {
-    Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, serial: Some("volume-0001".into()), boot_index: None, slot: None }
+    Disk {
+        id: id.into(),
+        source,
+        bus: Bus::Virtio,
+        read_only: false,
+        shared: false,
+        serial: Some("volume-0001".into()),
+        boot_index: None,
+        slot: None,
+    }
 }
 
 #[tokio::test]
@@ -42,9 +51,12 @@ async fn disks_are_plugged_grown_and_unplugged() {
     let (vm, mut serial) = host.boot().await;
     let file = host.path().join("volume");
     std::fs::File::create(&file).unwrap().set_len(32 << 20).unwrap();
-    let volume = disk("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", Source::External { path: file.clone(), format: Format::Raw });
-    vm.plug_disk(volume.clone()).await.unwrap();
-    vm.plug_disk(volume.clone()).await.unwrap();
+    let volume = disk("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9", Source::Given { format: Format::Raw, luks: false });
+    let given = Given { disk: volume.id.clone(), storage: Storage::File(file.clone()), passphrase: None };
+    let not_given = vm.plug_disk(volume.clone(), None).await.unwrap_err();
+    assert!(not_given.to_string().contains("was not given"), "{not_given}");
+    vm.plug_disk(volume.clone(), Some(given.clone())).await.unwrap();
+    vm.plug_disk(volume.clone(), Some(given.clone())).await.unwrap();
     serial.until("ls /dev/vd*; cat /sys/block/vdb/serial", "volume-0001").await;
     serial.run("sudo mkfs -t ext4 /dev/vdb; sudo mount /dev/vdb /mnt; date | sudo tee /mnt/timestamp; sync").await;
     vm.resize_disk(&volume.id, 48 << 20).await.unwrap();
@@ -59,10 +71,10 @@ async fn disks_are_plugged_grown_and_unplugged() {
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.windows(9).any(|w| w == b"timestamp"));
     // one of the server's own, and again under the same name
-    vm.plug_disk(disk("scratch", Source::Blank { bytes: 8 << 20 })).await.unwrap();
+    vm.plug_disk(disk("scratch", Source::Blank { bytes: 8 << 20 }), None).await.unwrap();
     serial.until("cat /sys/block/vdb/size", "16384").await;
     vm.unplug_disk("scratch", DEADLINE).await.unwrap();
-    vm.plug_disk(volume).await.unwrap();
+    vm.plug_disk(volume, Some(given)).await.unwrap();
     serial.until("sudo blkid /dev/vdb", "ext4").await;
 }
 

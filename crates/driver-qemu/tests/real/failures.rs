@@ -21,7 +21,7 @@ async fn a_missing_or_wrong_base_image() {
     host.qemu().define(spec.clone(), 1, None).await.unwrap();
     // gone again before the launch
     std::fs::remove_file(&base).unwrap();
-    let error = host.qemu().launch(spec.id, vec![]).await.unwrap_err().to_string();
+    let error = host.qemu().launch(spec.id, vec![], vec![]).await.unwrap_err().to_string();
     assert!(error.contains("open image"), "{error}");
     assert!(matches!(host.qemu().discover().await[0].state, FoundState::Stopped));
 }
@@ -33,18 +33,18 @@ async fn qemu_that_does_not_start_says_why() {
     let spec = LaunchSpec { cpu_model: Some("imaginary".into()), ..bare() };
     let id = spec.id;
     host.qemu().define(spec, 1, None).await.unwrap();
-    let error = host.qemu().launch(id, vec![]).await.unwrap_err();
+    let error = host.qemu().launch(id, vec![], vec![]).await.unwrap_err();
     assert!(matches!(&error, Error::LaunchFailed(text) if text.contains("imaginary")), "{error}");
     assert!(host.qemu().ledger(id).unwrap().process.is_none());
     let mut config = host.config();
     config.binary = "/nonexistent/qemu".into();
     let broken = Qemu::new(config).unwrap();
-    let error = broken.launch(id, vec![]).await.unwrap_err().to_string();
+    let error = broken.launch(id, vec![], vec![]).await.unwrap_err().to_string();
     assert!(error.contains("start `/nonexistent/qemu`"), "{error}");
     // a different definition, and it works
     let spec = LaunchSpec { id, ..bare() };
     host.qemu().define(spec, 2, None).await.unwrap();
-    host.qemu().launch(id, vec![]).await.unwrap().kill().await.unwrap();
+    host.qemu().launch(id, vec![], vec![]).await.unwrap().kill().await.unwrap();
 }
 
 #[tokio::test]
@@ -55,10 +55,10 @@ async fn taps_must_fit_the_ports() {
     spec.nics = vec![Nic { port: "p1".into(), mac: "fa:16:3e:00:00:01".into(), model: NicModel::Virtio, slot: None }];
     let id = spec.id;
     host.qemu().define(spec, 1, None).await.unwrap();
-    let error = host.qemu().launch(id, vec![]).await.unwrap_err().to_string();
+    let error = host.qemu().launch(id, vec![], vec![]).await.unwrap_err().to_string();
     assert!(error.contains("no tap was given for port p1"), "{error}");
     let Some(fd) = tap() else { return };
-    let vm = host.qemu().launch(id, vec![Tap { port: "p1".into(), fd }]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![Tap { port: "p1".into(), fd }], vec![]).await.unwrap();
     assert_eq!(vm.diagnostics().await.unwrap().nics[0].mac, "fa:16:3e:00:00:01");
 }
 

@@ -127,6 +127,7 @@ impl TestHost {
             source: Source::Overlay { base: self.image(), base_format: Format::Qcow2, bytes: 1 << 30 },
             bus: Bus::Virtio,
             read_only: false,
+            shared: false,
             serial: None,
             boot_index: Some(1),
             slot: None,
@@ -142,7 +143,7 @@ impl TestHost {
         let id = spec.id;
         self.qemu().define(spec, 1, None).await.unwrap();
         let started = Instant::now();
-        let vm = self.qemu().launch(id, vec![]).await.unwrap();
+        let vm = self.qemu().launch(id, vec![], vec![]).await.unwrap();
         eprintln!("launch to QMP ready: {:?}", started.elapsed());
         let mut serial = Serial::open(&vm).await;
         serial.log_in().await;

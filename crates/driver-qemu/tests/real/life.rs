@@ -73,7 +73,7 @@ async fn qemu_is_confined() {
     let spec = bare();
     let id = spec.id;
     host.qemu().define(spec, 1, None).await.unwrap();
-    let vm = host.qemu().launch(id, vec![]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
     let pid = vm.pid();
     assert_eq!(field(pid, "status", "Seccomp:"), "2");
     assert_eq!(field(pid, "status", "NoNewPrivs:"), "1");
@@ -114,7 +114,7 @@ async fn a_killed_qemu_is_seen_at_once() {
         let spec = LaunchSpec { name: name.into(), ..bare() };
         let id = spec.id;
         host.qemu().define(spec, 7, None).await.unwrap();
-        let vm = host.qemu().launch(id, vec![]).await.unwrap();
+        let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
         // SAFETY: the process was started above and is still ours.
         unsafe { libc::kill(vm.pid(), signal) };
         let exit = loop {
@@ -130,7 +130,7 @@ async fn a_killed_qemu_is_seen_at_once() {
         assert_eq!(exit.reason, ExitReason::HostKill { signal: Some(signal) });
         assert!(matches!(vm.pause().await, Err(Error::NotRunning(_))));
         // and it can be started again
-        let vm = host.qemu().launch(id, vec![]).await.unwrap();
+        let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
         assert_eq!(vm.kill().await.unwrap().reason, ExitReason::Stopped);
     }
 }
@@ -190,7 +190,7 @@ async fn a_configuration_drive_configures() {
             DiscFile { path: "openstack/latest/user_data".into(), content: b"#!/bin/sh\necho user data says $((6 * 7))\n".to_vec() },
         ];
         host.qemu().define(spec, 1, Some(files)).await.unwrap();
-        let vm = host.qemu().launch(id, vec![]).await.unwrap();
+        let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
         let mut serial = Serial::open(&vm).await;
         serial.expect("metadata source=drive hostname=drive", BOOT).await;
         serial.expect("user data says 42", BOOT).await;

@@ -13,9 +13,17 @@ async fn a_suspended_guest_counts_on() {
     let id = vm.id();
     // a hot plugged device must be there again, in its place
     let scratch = Source::Blank { bytes: 8 << 20 };
-    let disk =
-        Disk { id: "scratch".into(), source: scratch, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot: None };
-    vm.plug_disk(disk).await.unwrap();
+    let disk = Disk {
+        id: "scratch".into(),
+        source: scratch,
+        bus: Bus::Virtio,
+        read_only: false,
+        shared: false,
+        serial: None,
+        boot_index: None,
+        slot: None,
+    };
+    vm.plug_disk(disk, None).await.unwrap();
     serial.until("ls /dev/vd*", "/dev/vdb").await;
     serial.send("i=0; while :; do i=$((i+1)); echo \"count $i.\"; sleep 0.2; done\n").await;
     serial.expect("count 10.", SHORT).await;
@@ -27,7 +35,7 @@ async fn a_suspended_guest_counts_on() {
     let written = String::from_utf8_lossy(&host.qemu().console(id, None).await.unwrap()).into_owned();
     let last: u32 = written.rsplit("count ").find_map(|t| t.split_once('.')?.0.parse().ok()).unwrap();
 
-    let vm = host.qemu().launch(id, vec![]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
     assert_eq!(vm.status().state, RunState::Running);
     let mut serial = Serial::open(&vm).await;
     serial.expect(&format!("count {}.", last + 8), SHORT).await;
@@ -51,7 +59,7 @@ async fn a_suspended_guest_counts_on() {
     vm.pause().await.unwrap();
     vm.suspend().await.unwrap();
     host.qemu().discard_suspended(id).await.unwrap();
-    let vm = host.qemu().launch(id, vec![]).await.unwrap();
+    let vm = host.qemu().launch(id, vec![], vec![]).await.unwrap();
     let mut serial = Serial::open(&vm).await;
     serial.expect("login: ", BOOT).await;
     vm.stop(Duration::from_secs(1)).await.unwrap();

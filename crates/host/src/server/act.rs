@@ -436,7 +436,7 @@ impl Servers {
         }
         let now = Timestamp::now();
         self.mark(id, |line| line.network_ready = line.network_ready.or(Some(now)));
-        self.qemu.launch(uuid, taps).await.map_err(|e| Error::caused(format!("starting server {id}"), e))?;
+        self.qemu.launch(uuid, taps, Vec::new()).await.map_err(|e| Error::caused(format!("starting server {id}"), e))?;
         let now = Timestamp::now();
         self.mark(id, |line| line.started = line.started.or(Some(now)));
         self.note(id, |done| {

@@ -84,7 +84,7 @@ fn disk(item: &ServerItem, id: &str, source: Source, boot_index: Option<u32>) ->
         Some("ide") => Bus::Ide,
         _ => Bus::Virtio,
     };
-    Disk { id: id.into(), source, bus, read_only: false, serial: None, boot_index, slot: None }
+    Disk { id: id.into(), source, bus, read_only: false, shared: false, serial: None, boot_index, slot: None }
 }
 
 fn nic(item: &ServerItem, port: &net::PortSpec) -> Nic {

@@ -49,11 +49,11 @@ impl Qemu {
         check_taps(&ledger, &taps)?;
         ledger.desired = Desired::Running;
         ledger.receiving = false;
-        self.launch_as(&mut entry, ledger, taps).await
+        self.launch_as(&mut entry, ledger, taps, given).await
     }
 
     /// Starts a defined server's machine without its processors, to wait for a guest that comes from another host.
-    pub async fn launch_incoming(&self, id: Uuid, taps: Vec<Tap>) -> Result<Vm> {
+    pub async fn launch_incoming(&self, id: Uuid, taps: Vec<Tap>, given: Vec<Given>) -> Result<Vm> {
         let entry = self.entry(id);
         let mut entry = entry.lock().await;
         if self.adopt_into(&mut entry, id).await?.is_some() {
@@ -62,10 +62,10 @@ impl Qemu {
         let mut ledger = self.ledger(id)?;
         check_taps(&ledger, &taps)?;
         (ledger.desired, ledger.receiving, ledger.suspended) = (Desired::Running, true, false);
-        self.launch_as(&mut entry, ledger, taps).await
+        self.launch_as(&mut entry, ledger, taps, given).await
     }
 
-    async fn launch_as(&self, entry: &mut Entry, ledger: Ledger, taps: Vec<Tap>) -> Result<Vm> {
+    async fn launch_as(&self, entry: &mut Entry, ledger: Ledger, taps: Vec<Tap>, given: Vec<Given>) -> Result<Vm> {
         let (this, id) = (self.clone(), ledger.spec.id);
         let (ledger, child) = blocking(move || {
             let dir = this.dir(id);

@@ -20,7 +20,7 @@ async fn await_at(to: &Qemu, vm: &Vm, copied: &[Copied]) -> (Vm, std::path::Path
     assert!(spec.machine.as_ref().is_some_and(|machine| machine.starts_with("pc-i440fx-")), "{:?}", spec.machine);
     let id = spec.id;
     to.define(spec, 1, None).await.unwrap();
-    let arriving = to.launch_incoming(id, vec![]).await.unwrap();
+    let arriving = to.launch_incoming(id, vec![], vec![]).await.unwrap();
     let disks: Vec<String> = copied.iter().map(|copied| copied.disk.clone()).collect();
     let socket = arriving.export_disks(&disks).await.unwrap();
     (arriving, socket)

@@ -167,7 +167,7 @@ impl Servers {
     /// The files that have come are the disks.
     async fn adopt_files(&self, uuid: Uuid, id: &str) -> Result<(), Error> {
         let spec = self.qemu.ledger(uuid).map_err(|e| Error::caused(format!("reading what server {id} is"), e))?.spec;
-        for disk in spec.disks.iter().filter(|disk| !matches!(disk.source, Source::External { .. })) {
+        for disk in spec.disks.iter().filter(|disk| !matches!(disk.source, Source::Given { .. })) {
             let adopted = self.qemu.adopt_file(uuid, &disk.id).await;
             adopted.map_err(|e| Error::caused(format!("taking disk {} of server {id}", disk.id), e))?;
         }
@@ -202,7 +202,7 @@ impl Servers {
         for port in self.ports(item)? {
             taps.push(Tap { fd: self.open_port(id, &port, true).await?, port: port.id });
         }
-        let vm = self.qemu.launch_incoming(uuid, taps).await.map_err(failed("making a machine for"))?;
+        let vm = self.qemu.launch_incoming(uuid, taps, Vec::new()).await.map_err(failed("making a machine for"))?;
         let disks: Vec<String> = copies.iter().map(|(disk, _)| disk.clone()).collect();
         let socket = vm.export_disks(&disks).await.map_err(failed("opening the disks of"))?;
         Ok((vm, socket, copies))

@@ -101,7 +101,7 @@ impl Portrait {
             let (bytes, base) = match &disk.source {
                 Source::Overlay { base, bytes, .. } => (Some(*bytes), base.file_name().map(|name| name.to_string_lossy().into_owned())),
                 Source::Blank { bytes } | Source::Ephemeral { bytes, .. } | Source::Swap { bytes } => (Some(*bytes), None),
-                Source::External { .. } => (None, None),
+                Source::Given { .. } => (None, None),
             };
             DiskPortrait { id: disk.id.clone(), bus: disk.bus, slot: disk.slot, bytes, base }
         });

@@ -32,6 +32,7 @@ pub fn alone(id: Uuid, portrait: &Portrait) -> Option<LaunchSpec> {
         serial: None,
         boot_index: None,
         slot: None,
+        shared: false,
     };
     Some(LaunchSpec {
         id,
@@ -60,7 +61,7 @@ pub fn fit(mut ours: LaunchSpec, portrait: &Portrait) -> Result<(LaunchSpec, Cop
         (disk.bus, disk.slot) = (theirs.bus, theirs.slot);
         size(&mut disk.source, theirs)?;
         match disk.source {
-            Source::External { .. } => {}
+            Source::Given { .. } => {}
             Source::Overlay { .. } => copies.push((disk.id.clone(), false)),
             Source::Blank { .. } | Source::Ephemeral { .. } | Source::Swap { .. } => copies.push((disk.id.clone(), true)),
         }
@@ -85,7 +86,7 @@ pub fn fit(mut ours: LaunchSpec, portrait: &Portrait) -> Result<(LaunchSpec, Cop
 
 fn size(source: &mut Source, theirs: &DiskPortrait) -> Result<(), Error> {
     match source {
-        Source::External { .. } => Ok(()),
+        Source::Given { .. } => Ok(()),
         Source::Overlay { bytes, .. } | Source::Blank { bytes } | Source::Ephemeral { bytes, .. } | Source::Swap { bytes } => {
             *bytes = theirs.bytes.ok_or_else(|| Error::conflict(format!("disk {} is the host's own here and not there", theirs.id)))?;
             Ok(())
@@ -114,7 +115,7 @@ mod tests {
     use unkai_driver_qemu::{Format, Nic, NicModel};
 
     fn disk(id: &str, source: Source, slot: Option<u8>) -> Disk {
-        Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot }
+        Disk { id: id.into(), source, bus: Bus::Virtio, read_only: false, serial: None, boot_index: None, slot, shared: false }
     }
 
     fn spec(disks: Vec<Disk>, ports: &[(&str, Option<u8>)]) -> LaunchSpec {
@@ -160,7 +161,7 @@ mod tests {
         assert!(said(spec(vec![root("/i", 1, None)], &[])).unwrap_err().contains("port p"));
         let more = disk("swap", Source::Swap { bytes: 1 }, None);
         assert!(said(spec(vec![root("/i", 1, None), more], &[("p", None)])).unwrap_err().contains("disk swap"));
-        let foreign = disk(ROOT, Source::External { path: "/dev/x".into(), format: Format::Raw }, None);
+        let foreign = disk(ROOT, Source::Given { format: Format::Raw, luks: false }, None);
         let shared = Portrait::of(&spec(vec![foreign], &[]), None);
         assert!(fit(spec(vec![root("/i", 1, None)], &[]), &shared).is_err(), "a size is missing");
         let mut odd = portrait.clone();

@@ -142,9 +142,13 @@ impl Pool {
             return self.fill(&self.driver.image(from, Look::Whole), from_luks, to, new.luks.as_ref(), job);
         }
         self.replicate(from, to, bytes, new.shared, job)?;
-        // A container is longer than its content; what comes behind makes the content longer too.
+        self.lengthen(to, bytes, new)
+    }
+
+    /// A container is longer than its content; what comes behind makes the content longer too.
+    fn lengthen(&self, draft: &Spot, bytes: u64, new: &New) -> Result<()> {
         let content = if new.luks.is_some() { bytes >> 30 << 30 } else { bytes };
-        if content < new.bytes { self.driver.grow(to, Look::Draft, bytes + (new.bytes - content)) } else { Ok(()) }
+        if content < new.bytes { self.driver.grow(draft, Look::Draft, bytes + (new.bytes - content)) } else { Ok(()) }
     }
 
     /// A draft that is the same, byte for byte.
@@ -254,6 +258,14 @@ impl Pool {
         Ok(self.driver.image(&Spot::data(volume), Look::Whole))
     }
 
+    /// How QEMU opens a volume that is whole; whether it may is [`Pool::open`]'s to say.
+    pub fn peek(&self, volume: &str) -> Result<Image> {
+        word(volume)?;
+        let found = self.driver.look(volume)?.filter(|found| found.bytes.is_some());
+        present(found, volume)?;
+        Ok(self.driver.image(&Spot::data(volume), Look::Whole))
+    }
+
     /// The volume's storage takes snapshots while a server writes.
     pub fn snapshots_live(&self) -> bool {
         self.driver.snapshots_live()
@@ -272,6 +284,23 @@ impl Pool {
     pub fn finish_copy(&self, volume: &str, snapshot: &str, _lock: Lock) -> Result<()> {
         point("volume: a snapshot is copied but has no name");
         self.driver.publish(&Spot::snapshot(volume, snapshot))
+    }
+
+    /// The draft of a new volume, as long as the one that a server's QEMU copies into it; [`Pool::finish_clone`] makes it one.
+    pub fn begin_clone(&self, volume: &str, from: &str, shared: bool) -> Result<(Image, Lock)> {
+        word(from)?;
+        let (lock, _) = self.enter(volume)?;
+        let to = Spot::data(volume);
+        self.driver.begin(&to, self.driver.bytes(&Spot::data(from), Look::Whole)?, shared)?;
+        Ok((self.driver.image(&to, Look::Draft), lock))
+    }
+
+    pub fn finish_clone(&self, volume: &str, new: &New, _lock: Lock) -> Result<()> {
+        let to = Spot::data(volume);
+        let bytes = self.driver.bytes(&to, Look::Draft)?;
+        self.lengthen(&to, bytes, new)?;
+        point("volume: a volume is copied but has no name");
+        self.driver.publish(&to)
     }
 
     /// Writes a content into a new file that stands alone: `raw`, `qcow2` or `vmdk`, decrypted.

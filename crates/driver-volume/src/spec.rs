@@ -1,6 +1,6 @@
 //! The nouns of volumes in a pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,8 @@ pub struct Found {
     pub bytes: Option<u64>,
     /// Whole snapshots and their bytes.
     pub snapshots: BTreeMap<String, u64>,
+    /// Snapshots that were begun, and will be begun anew or are to be removed.
+    pub drafts: BTreeSet<String>,
     pub notes: Notes,
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use unkai_link::item::{ImageItem, Item, ItemKey, ItemKind, ServerItem, net};
+use unkai_link::volume::{BackupItem, PoolItem, VolumeItem};
 use unkai_model::Error;
 use uuid::Uuid;
 
@@ -31,13 +32,12 @@ impl Desired {
         Ok(Desired { items: Arc::new(RwLock::new(items)), unwritten: Arc::default(), ledger })
     }
 
-    /// Takes an item. False when it is a server of an older generation than the one already known: that is refused.
+    /// Takes an item. False when it is of an older generation than the one already known: that is refused.
     pub fn put(&self, item: Item) -> Result<bool, Error> {
         let key = item.key();
-        if let (Item::Server(new), Some(old)) = (&item, self.server(&key.id))
-            && new.generation < old.generation
-        {
-            tracing::warn!(server = key.id, new = new.generation, known = old.generation, "refused an older generation");
+        let known = self.get(&key).map_or(Default::default(), |old| age(&old));
+        if age(&item) < known {
+            tracing::warn!(item = %key, new = ?age(&item), ?known, "refused an older generation");
             return Ok(false);
         }
         match self.ledger.write(&key.to_string(), &item) {
@@ -104,6 +104,27 @@ impl Desired {
         self.read().values().filter_map(leased).collect()
     }
 
+    pub fn volume(&self, id: &str) -> Option<VolumeItem> {
+        match self.one(ItemKind::Volume, id).as_deref() {
+            Some(Item::Volume(volume)) => Some(volume.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn pool(&self, id: &str) -> Option<PoolItem> {
+        match self.one(ItemKind::Pool, id).as_deref() {
+            Some(Item::Pool(pool)) => Some(pool.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn backup(&self, id: &str) -> Option<BackupItem> {
+        match self.one(ItemKind::Backup, id).as_deref() {
+            Some(Item::Backup(backup)) => Some(backup.clone()),
+            _ => None,
+        }
+    }
+
     pub fn network(&self, id: &str) -> Option<net::NetworkSpec> {
         match self.one(ItemKind::Network, id).as_deref() {
             Some(Item::Network(network)) => Some(network.clone()),
@@ -154,5 +175,15 @@ impl Desired {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<ItemKey, Arc<Item>>> {
         self.items.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Fencing generation and generation of what has them; nothing is older than what has not.
+fn age(item: &Item) -> (u64, u64) {
+    match item {
+        Item::Server(server) => (0, server.generation),
+        Item::Volume(volume) => (volume.fence, volume.generation),
+        Item::Backup(backup) => (0, backup.generation),
+        _ => (0, 0),
     }
 }

@@ -26,7 +26,8 @@ pub fn is_full(error: &(dyn Error + 'static)) -> bool {
     let by_kind = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<io::Error>().is_some_and(by_kind) || error.to_string().contains("No space left on device") {
+        let by_pool = matches!(error.downcast_ref(), Some(unkai_driver_volume::Error::Full(_)));
+        if by_pool || error.downcast_ref::<io::Error>().is_some_and(by_kind) || error.to_string().contains("No space left on device") {
             return true;
         }
         next = error.source();

@@ -19,6 +19,9 @@ use crate::item::ImageRef;
 pub struct PoolItem {
     pub id: String,
     pub backend: Backend,
+    /// What the hosts that use it have found there: a place without this mark is not it. None: it is to be found out.
+    #[serde(default)]
+    pub mark: Option<String>,
 }
 
 /// LUKS inside the volume's own format; the passphrase comes from the cloud's key store.
@@ -79,6 +82,9 @@ pub struct VolumeItem {
     pub fence: u64,
     /// Only grows.
     pub size_gib: u64,
+    /// Several servers may write it at once.
+    #[serde(default)]
+    pub shared: bool,
     /// Blank once it was made.
     pub source: Source,
     pub encryption: Option<Encryption>,
@@ -187,6 +193,9 @@ pub struct PoolReport {
     pub fault: Option<String>,
     pub total_gib: u64,
     pub free_gib: u64,
+    /// What tells it from other places, when it works.
+    #[serde(default)]
+    pub mark: Option<String>,
 }
 
 /// What became of the removal of a backup.

@@ -121,6 +121,9 @@ impl Driver for Files {
         let mut found = Found { notes: read_notes(&dir)?, ..Found::default() };
         for entry in entries {
             let name = entry.map_err(Error::io("read", &dir))?.file_name().to_string_lossy().into_owned();
+            if let Some((id, _)) = name.strip_suffix(".draft").and_then(|name| name.strip_prefix("snap-")?.rsplit_once('.')) {
+                found.drafts.insert(id.to_owned());
+            }
             let Some((part, format)) = FORMATS.iter().find_map(|f| Some((name.strip_suffix(&format!(".{}", f.name()))?, *f))) else {
                 continue;
             };

@@ -38,6 +38,7 @@ pub enum Down {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "items live behind a pointer, one each")]
 pub enum Item {
     Network(net::NetworkSpec),
     Group(net::GroupSpec),

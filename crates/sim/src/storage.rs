@@ -74,7 +74,13 @@ impl Storage {
     pub fn pool(&self, item: &PoolItem) -> PoolReport {
         let state = self.lock();
         let used: u64 = state.volumes.values().map(|stored| stored.size_gib).sum();
-        PoolReport { pool: item.id.clone(), fault: state.fault.clone(), total_gib: TOTAL_GIB, free_gib: TOTAL_GIB.saturating_sub(used) }
+        PoolReport {
+            pool: item.id.clone(),
+            fault: state.fault.clone(),
+            total_gib: TOTAL_GIB,
+            free_gib: TOTAL_GIB.saturating_sub(used),
+            mark: state.fault.is_none().then(|| item.id.clone()),
+        }
     }
 
     /// Makes the volume as the item says.

@@ -16,7 +16,7 @@ use super::sources::{self, is_read};
 /// The pools that a host looks after.
 pub fn pools(view: &View, host: &HostId) -> Vec<PoolItem> {
     let reached = view.all::<Pool>().filter(|pool| pool.is_reached_by(host));
-    reached.map(|pool| PoolItem { id: pool.meta.id.to_string(), backend: pool.backend.clone() }).collect()
+    reached.map(|pool| PoolItem { id: pool.meta.id.to_string(), backend: pool.backend.clone(), mark: pool.status.mark.clone() }).collect()
 }
 
 /// A volume as its carrier needs it. None while what it begins with is missing.
@@ -36,6 +36,7 @@ pub fn volume(view: &View, volume: &Volume) -> Option<VolumeItem> {
         made: status.made,
         fence: spec.fence,
         size_gib: spec.size_gib,
+        shared: spec.multi_attach,
         source,
         encryption: encryption(view, volume),
         in_use_by: user(view, volume),

@@ -205,12 +205,17 @@ pub fn pool(tx: &mut Tx, host: &HostId, report: &PoolReport) -> Result<(), Error
         (now.total_gib, now.free_gib) = pool.space();
     }
     let lost = |id: &HostId| tx.get(id).is_none_or(|host| carriers::is_lost(&host));
-    let Some(hosts) = heard(&pool.status.hosts, host, &now, lost) else { return Ok(()) };
+    let hosts = heard(&pool.status.hosts, host, &now, lost);
+    let mark = pool.status.mark.clone().or_else(|| report.mark.clone());
+    if hosts.is_none() && mark == pool.status.mark {
+        return Ok(());
+    }
     if let Some(fault) = &now.fault {
         tracing::warn!(%host, pool = pool.meta.name, fault, "a storage pool does not work");
     }
     tx.update(&id, |pool: &mut Pool| {
-        pool.status.hosts = hosts;
+        pool.status.hosts = hosts.unwrap_or_else(|| pool.status.hosts.clone());
+        pool.status.mark = mark;
         Ok::<_, Error>(())
     })
     .map(drop)

@@ -81,6 +81,8 @@ pub struct PoolStatus {
     /// What hosts say of it: those that cannot use it, and of the others the one that sees it best. A pool is one place, so a host that is not
     /// here sees the same, and works.
     pub hosts: BTreeMap<Id<Host>, Reached>,
+    /// What the first host that used it found, or left, there: a place without this mark is another.
+    pub mark: Option<String>,
 }
 
 /// A pool as one host sees it.

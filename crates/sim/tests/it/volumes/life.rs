@@ -174,7 +174,7 @@ async fn a_pool_that_one_host_loses_is_used_from_the_others() {
     let store = cloud.store.clone();
     let control = unkai_control::Controller::new(store.clone(), std::sync::Arc::new(cloud::NoImages));
     let session = cloud.get(&told).status.session;
-    let report = PoolReport { pool: id.to_string(), fault: Some("stale handle".into()), total_gib: 0, free_gib: 0 };
+    let report = PoolReport { pool: id.to_string(), fault: Some("stale handle".into()), total_gib: 0, free_gib: 0, mark: None };
     for _ in 0..2 {
         unkai_link::server::Control::report(&*control, host.clone(), session, vec![Up::Pool(report.clone())]).await.unwrap();
     }

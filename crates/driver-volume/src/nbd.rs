@@ -17,7 +17,7 @@ pub(crate) trait Disk: Send {
     fn zero(&mut self, at: u64, length: u64) -> Result<()>;
 }
 
-const OLD_HANDSHAKE: u64 = 0x0042_0281_8612_53;
+const OLD_HANDSHAKE: u64 = 0x0000_4202_8186_1253;
 const HAS_FLAGS: u32 = 1;
 const CAN_FLUSH: u32 = 1 << 2;
 const CAN_ZERO: u32 = 1 << 6;
@@ -35,12 +35,7 @@ const EINVAL: u32 = 22;
 
 /// Runs a program that has the disk as the block device that `arguments` is given. What went wrong with the disk says more than what the
 /// program makes of that.
-pub(crate) fn with<D: Disk>(
-    disk: &mut D,
-    size: u64,
-    mut run: Run<'_>,
-    go: impl FnOnce(Run<'_>, &Value) -> Result<()>,
-) -> Result<()> {
+pub(crate) fn with<D: Disk>(disk: &mut D, size: u64, mut run: Run<'_>, go: impl FnOnce(Run<'_>, &Value) -> Result<()>) -> Result<()> {
     let failed = |what: &str, e: io::Error| Error::tool("qemu-img", format!("{what}: {e}"));
     let (ours, theirs) = UnixStream::pair().map_err(|e| failed("making a socket pair", e))?;
     let node = json!({"driver": "nbd", "server": {"type": "fd", "str": run.hand(&theirs)?.to_string()}});

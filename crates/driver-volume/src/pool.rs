@@ -11,6 +11,8 @@ use crate::files::Files;
 use crate::image::{Format, Image};
 use crate::job::Job;
 use crate::luks;
+use crate::nbd;
+use crate::repository::{Kept, Reader, Repository, Writer};
 use crate::spec::{Content, Found, Luks, New, Notes, Spot, Status, word};
 use crate::tool::{Run, Tools, dotted};
 
@@ -109,6 +111,11 @@ impl Pool {
                 self.fill(&Image::file(path, *format), None, &data, new.luks.as_ref(), job)
             }
             Content::Copy { from, luks } => self.duplicate(from, luks.as_ref(), &data, new, job),
+            Content::Backup { repository, backup } => {
+                let mut reader = repository.read(backup)?;
+                self.driver.begin(&data, new.bytes.max(reader.bytes()), new.shared)?;
+                self.refill(&mut reader, &data, job)
+            }
         }
     }
 
@@ -236,6 +243,54 @@ impl Pool {
         self.driver.note(volume, &Notes { restored: number, ..notes })
     }
 
+    /// Copies a content into a repository; what its parent has is not stored again. Nothing happens when it is there.
+    pub fn backup(&self, from: &Spot, repository: &Repository, backup: &str, parent: Option<&str>, job: &Job) -> Result<Kept> {
+        from.validate()?;
+        let _source = self.driver.lock(&from.volume, true)?;
+        let _rest = self.rest(from)?;
+        let making = match repository.begin(backup, parent, self.driver.bytes(from, Look::Whole)?)? {
+            Ok(making) => making,
+            Err(kept) => return Ok(kept),
+        };
+        let mut writer = making.writer();
+        let copied = self.pour(from, &mut writer, job).and_then(|()| writer.finish());
+        match copied {
+            Ok(written) => making.finish(written),
+            Err(error) => {
+                making.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn pour(&self, from: &Spot, into: &mut Writer<'_>, job: &Job) -> Result<()> {
+        let mut run = Run::qemu_img(&self.tools, "convert");
+        let source = run.open(&self.driver.image(from, Look::Whole), false)?;
+        let bytes = into.bytes();
+        nbd::with(into, bytes, run, |run, node| convert(run, &source, &raw(node), job))
+    }
+
+    fn refill(&self, from: &mut Reader, to: &Spot, job: &Job) -> Result<()> {
+        let mut run = Run::qemu_img(&self.tools, "convert");
+        let target = run.open(&self.driver.image(to, Look::Draft), true)?;
+        let bytes = from.bytes();
+        nbd::with(from, bytes, run, |run, node| convert(run, &raw(node), &target, job))
+    }
+
+    /// Puts the content of a backup back, as the restore of that number. Nothing happens when that one was done.
+    pub fn restore(&self, volume: &str, repository: &Repository, backup: &str, number: u64, job: &Job) -> Result<()> {
+        let (_lock, found) = self.enter_whole(volume)?;
+        if found.notes.restored >= number {
+            return Ok(());
+        }
+        let mut reader = repository.read(backup)?;
+        let to = Spot::data(volume);
+        let _rest = self.driver.at_rest(volume)?;
+        self.driver.begin(&to, found.bytes.unwrap_or_default().max(reader.bytes()), self.is_shared(volume))?;
+        self.refill(&mut reader, &to, job)?;
+        self.restored(volume, number, found.notes)
+    }
+
     /// Removes all there is of a volume that no server has open.
     pub fn remove(&self, volume: &str) -> Result<()> {
         if self.look(volume)?.is_none() {
@@ -337,6 +392,10 @@ fn opened(run: &mut Run<'_>, image: &Image, luks: Option<&Luks>, secret: &str, w
     let Some(luks) = luks else { return Ok(node) };
     run.secret(&luks.secret(secret))?;
     Ok(luks::over(node, secret))
+}
+
+fn raw(node: &serde_json::Value) -> serde_json::Value {
+    serde_json::json!({"driver": "raw", "file": node})
 }
 
 /// Into what is empty so far.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Secret};
+use crate::repository::Repository;
 
 /// One content of a volume: what it is now, or what it was.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +104,11 @@ pub enum Content {
     Copy {
         from: Spot,
         luks: Option<Luks>,
+    },
+    /// Container and all, where it is one.
+    Backup {
+        repository: Repository,
+        backup: String,
     },
 }
 

@@ -24,6 +24,7 @@ use crate::images::Images;
 use crate::lease::{self, Lease, Moment};
 use crate::ledger::Ledger;
 use crate::server::Servers;
+use crate::volume::{self, Pools, Volumes};
 use crate::worker::{Progress, Work, Workers};
 use crate::{inventory, metadata, network, prefetch, snapshot, tunnel, unmanaged};
 
@@ -68,6 +69,8 @@ pub struct Agent {
     dir: PathBuf,
     desired: Desired,
     servers: Servers,
+    volumes: Volumes,
+    pools: Pools,
     physical: BTreeSet<String>,
     underlay: Option<std::net::IpAddr>,
     qemu_version: u64,
@@ -154,6 +157,15 @@ fn prefix(dir: &Path) -> Result<String, Error> {
     Ok(digits.take(4).fold("u".to_owned(), |prefix, digit| prefix + &digit.to_string()))
 }
 
+/// A directory without what an agent that died left in it.
+fn empty(dir: &Path) -> Result<(), Error> {
+    let failed = |e| Error::caused(format!("emptying `{}`", dir.display()), e);
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => std::fs::create_dir_all(dir).map_err(failed),
+    }
+}
+
 fn ended() -> Error {
     Error::unavailable("the session has ended")
 }
@@ -225,9 +237,13 @@ impl Agent {
             tracing::error!(%error, "highly available servers are not guarded");
         }
         let servers = Servers::new(qemu(&dir)?, network, images, desired.clone(), lease, Ledger::open(dir.join("notes"))?);
+        let exports = dir.join("exports");
+        empty(&exports)?;
+        let volumes = Volumes::new(servers.clone(), exports);
+        let pools = Pools::new(servers.clone(), Ledger::open(dir.join("pools"))?);
         let physical = config.externals.into_iter().map(|external| external.physical).collect();
         let qemu_version = inventory::qemu_version().await;
-        Ok(Agent { host, name: config.name, dir, desired, servers, physical, underlay: config.underlay, qemu_version })
+        Ok(Agent { host, name: config.name, dir, desired, servers, volumes, pools, physical, underlay: config.underlay, qemu_version })
     }
 
     /// Runs until the future is dropped. What runs on the machine goes on.
@@ -246,7 +262,28 @@ impl Agent {
         for key in self.desired.keys() {
             workers.wake(&key);
         }
-        tokio::join!(self.follow_exits(&workers), self.follow_controller(&dial, &workers), self.sweep(&workers));
+        tokio::join!(
+            self.follow_exits(&workers),
+            self.follow_controller(&dial, &workers),
+            self.sweep(&workers),
+            self.look_at_pools(&workers)
+        );
+    }
+
+    /// A session began or ended. A new one is told everything anew.
+    fn connected(&self, session: Option<(Link, Sender<Up>)>) {
+        self.servers.connected(session);
+        self.volumes.connected();
+        self.pools.connected();
+    }
+
+    /// What happens to a pool, nobody tells.
+    async fn look_at_pools(&self, workers: &Workers) {
+        let mut tick = tokio::time::interval(volume::LOOK);
+        loop {
+            tick.tick().await;
+            self.desired.keys().iter().filter(|key| key.kind == ItemKind::Pool).for_each(|key| workers.wake(key));
+        }
     }
 
     async fn follow_exits(&self, workers: &Workers) {
@@ -271,7 +308,7 @@ impl Agent {
                 }
                 Err(error) => tracing::info!(%error, cause = ?std::error::Error::source(&error), "no session with a controller"),
             }
-            self.servers.connected(None);
+            self.connected(None);
             tried += 1;
             if tried >= dial.count() {
                 tokio::time::sleep(REDIAL).await;
@@ -312,7 +349,7 @@ impl Agent {
     }
 
     async fn follow(&self, dial: &Dial, workers: &Workers, link: Link, mut session: Session, controller: SocketAddr) -> Result<(), Error> {
-        self.servers.connected(Some((link.clone(), session.up.clone())));
+        self.connected(Some((link.clone(), session.up.clone())));
         tracing::info!(host = %self.host, %controller, "connected");
         self.desired.keys().iter().for_each(|key| workers.wake(key));
         let mut offered = BTreeSet::new();
@@ -462,6 +499,9 @@ impl Work for Agent {
                     };
                     snapshot::converge(&self.servers, self.dir.join("snapshots"), item).await
                 }
+                ItemKind::Pool => self.pools.converge(&key.id).await,
+                ItemKind::Volume => self.volumes.converge(&key.id).await,
+                ItemKind::Backup => self.volumes.converge_backup(&key.id).await,
                 ItemKind::Image => prefetch::converge(&self.servers, self.desired.image(&key.id)).await,
                 _ => {
                     let result = network::converge(&self.servers.network, &self.desired, &key).await;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use unkai_link::item::{ImageItem, Item, ItemKey, ItemKind, ServerItem, net};
+use unkai_link::volume::{BackupItem, PoolItem, VolumeItem};
 use unkai_model::Error;
 use uuid::Uuid;
 
@@ -101,6 +102,35 @@ impl Desired {
             _ => None,
         };
         self.read().values().filter_map(leased).collect()
+    }
+
+    pub fn servers(&self) -> Vec<ServerItem> {
+        let servers = |item: &Arc<Item>| match &**item {
+            Item::Server(server) => Some(server.clone()),
+            _ => None,
+        };
+        self.read().values().filter_map(servers).collect()
+    }
+
+    pub fn volume(&self, id: &str) -> Option<VolumeItem> {
+        match self.one(ItemKind::Volume, id).as_deref() {
+            Some(Item::Volume(volume)) => Some(volume.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn pool(&self, id: &str) -> Option<PoolItem> {
+        match self.one(ItemKind::Pool, id).as_deref() {
+            Some(Item::Pool(pool)) => Some(pool.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn backup(&self, id: &str) -> Option<BackupItem> {
+        match self.one(ItemKind::Backup, id).as_deref() {
+            Some(Item::Backup(backup)) => Some(backup.clone()),
+            _ => None,
+        }
     }
 
     pub fn network(&self, id: &str) -> Option<net::NetworkSpec> {

@@ -20,6 +20,7 @@ mod server;
 mod snapshot;
 mod tunnel;
 mod unmanaged;
+mod volume;
 mod worker;
 
 pub use agent::{Agent, AgentConfig, External, host_id, stop_everything};

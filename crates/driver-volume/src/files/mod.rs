@@ -15,7 +15,7 @@
 mod copy;
 mod header;
 mod image_lock;
-mod mark;
+pub(crate) mod mark;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -259,7 +259,7 @@ fn length(path: &Path, format: Format) -> Result<u64> {
 }
 
 /// None: somebody else has it, or it was removed meanwhile.
-fn try_lock(path: &Path, shared: bool) -> Result<Option<Flock<File>>> {
+pub(crate) fn try_lock(path: &Path, shared: bool) -> Result<Option<Flock<File>>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(path).map_err(Error::io("open", path))?;
@@ -295,11 +295,18 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-fn remove_dir(path: &Path) -> Result<()> {
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
     }
+}
+
+/// A new file in place of any that an interrupted attempt left.
+pub fn create_file(path: &Path) -> Result<File> {
+    remove_file(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path).map_err(Error::io("create", path))
 }
 
 /// What is in the file, or the names in the directory, survive a power cut.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use unkai_driver_network::Driver;
-use unkai_driver_qemu::{Nic, NicModel, Qemu, RunState, Source, Tap, Vm};
+use unkai_driver_qemu::{Disk, Nic, NicModel, Qemu, RunState, Source, Tap, Vm};
 use unkai_link::client::Link;
 use unkai_link::item::{ItemKey, ItemKind, ServerItem, net};
 use unkai_link::migration::{MigrationReport, Stage};
@@ -18,6 +18,7 @@ use unkai_model::{Error, Id};
 use uuid::Uuid;
 
 use super::define::{self, Bases};
+use super::disks;
 use super::moving::{Arriving, plan as moves};
 use super::plan::{self, Done, Local, Power, Shape, Step, next};
 use super::report;
@@ -290,7 +291,8 @@ impl Servers {
             // A definition that was interrupted has no shape on record, and is made again.
             defined: ledger.is_some() && done.as_ref().is_some_and(|done| done.shape.is_some()),
             power,
-            nics: spec.map(|spec| spec.nics.into_iter().map(|nic| nic.port).collect()).unwrap_or_default(),
+            nics: spec.iter().flat_map(|spec| &spec.nics).map(|nic| nic.port.clone()).collect(),
+            volumes: spec.iter().flat_map(|spec| &spec.disks).filter(|disk| is_given(disk)).map(|disk| disk.id.clone()).collect(),
             exit,
             lease: self.shared.synced.load(Relaxed) && self.lease.holds(),
             here,
@@ -304,7 +306,9 @@ impl Servers {
         match &step {
             Step::Remove => self.remove(uuid, id).await,
             Step::DiscardRoot => {
-                self.qemu.discard_disk(uuid, define::ROOT).await.map_err(what)?;
+                if disks::root(item).is_none() {
+                    self.qemu.discard_disk(uuid, define::ROOT).await.map_err(what)?;
+                }
                 self.note(id, |done| {
                     done.incarnation = item.incarnation;
                     done.shape = None;
@@ -329,6 +333,11 @@ impl Servers {
             }
             Step::Plug(port) => self.plug(uuid, item, port).await,
             Step::Unplug(port) => self.unplug(uuid, id, port).await,
+            Step::PlugVolume(volume) => self.plug_volume(uuid, item, volume).await,
+            Step::UnplugVolume(volume) => {
+                let unplugged = self.vm(uuid).await?.unplug_disk(volume, UNPLUG_PATIENCE).await;
+                unplugged.map_err(|e| Error::caused(format!("detaching volume {volume}"), e))
+            }
             Step::Move(step) => self.move_on(uuid, item, step).await,
         }
     }
@@ -399,7 +408,7 @@ impl Servers {
         let fresh = old.is_none() || local.done.shape.is_none();
         let bases = self.bases(item, fresh).await?;
         let networks: Vec<_> = ports.iter().filter_map(|port| self.desired.network(&port.network_id)).collect();
-        let spec = define::spec(item, &ports, bases, old.as_ref())?;
+        let spec = define::spec(item, &ports, self.volumes_of(item).await?, bases, old.as_ref())?;
         let drive = define::config_drive(item, &ports, &networks);
         let defined = self.qemu.define(spec, item.generation, drive).await;
         defined.map_err(|e| Error::caused(format!("defining server {id}"), e))?;
@@ -436,7 +445,8 @@ impl Servers {
         }
         let now = Timestamp::now();
         self.mark(id, |line| line.network_ready = line.network_ready.or(Some(now)));
-        self.qemu.launch(uuid, taps, Vec::new()).await.map_err(|e| Error::caused(format!("starting server {id}"), e))?;
+        let given = self.give_all(item).await?;
+        self.qemu.launch(uuid, taps, given).await.map_err(|e| Error::caused(format!("starting server {id}"), e))?;
         let now = Timestamp::now();
         self.mark(id, |line| line.started = line.started.or(Some(now)));
         self.note(id, |done| {
@@ -577,6 +587,10 @@ struct Named {
     id: String,
 }
 
+fn is_given(disk: &Disk) -> bool {
+    matches!(disk.source, Source::Given { .. })
+}
+
 fn power_of(vm: &Vm) -> Power {
     match vm.status().state {
         RunState::Running => Power::Running,
@@ -594,7 +608,7 @@ fn says(step: &Step) -> Option<&'static str> {
     }
 }
 
-pub(super) fn chain(error: &Error) -> String {
+pub fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

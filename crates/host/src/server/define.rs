@@ -7,6 +7,7 @@ use unkai_link::item::{ServerItem, net};
 use unkai_model::Error;
 use uuid::Uuid;
 
+use super::disks::root;
 use crate::images::Base;
 
 pub const ROOT: &str = "root";
@@ -27,8 +28,14 @@ pub fn uuid(item: &ServerItem) -> Result<Uuid, Error> {
     Uuid::parse_str(item.id.as_str()).map_err(|e| Error::caused(format!("reading the server id {}", item.id), e))
 }
 
-/// `old`: the definition so far, whose root disk is kept.
-pub fn spec(item: &ServerItem, ports: &[net::PortSpec], bases: Bases, old: Option<&LaunchSpec>) -> Result<LaunchSpec, Error> {
+/// `old`: the definition so far, whose root disk is kept; `volumes`: the disks that are not its own.
+pub fn spec(
+    item: &ServerItem,
+    ports: &[net::PortSpec],
+    volumes: Vec<Disk>,
+    bases: Bases,
+    old: Option<&LaunchSpec>,
+) -> Result<LaunchSpec, Error> {
     let old_root = old.and_then(|spec| spec.disks.iter().find(|disk| disk.id == ROOT)).map(|disk| disk.source.clone());
     Ok(LaunchSpec {
         id: uuid(item)?,
@@ -37,7 +44,7 @@ pub fn spec(item: &ServerItem, ports: &[net::PortSpec], bases: Bases, old: Optio
         memory_mib: item.memory_mib,
         machine: None,
         cpu_model: None,
-        disks: disks(item, &bases, old_root)?,
+        disks: disks(item, volumes, &bases, old_root)?,
         nics: ports.iter().map(|port| nic(item, port)).collect(),
         boot: boot(item, bases),
         config_drive: item.config_drive.then_some(Bus::IdeCdrom),
@@ -45,20 +52,26 @@ pub fn spec(item: &ServerItem, ports: &[net::PortSpec], bases: Bases, old: Optio
     })
 }
 
-fn disks(item: &ServerItem, bases: &Bases, old_root: Option<Source>) -> Result<Vec<Disk>, Error> {
-    let root = root_source(item, bases.root.as_ref(), old_root)?;
+fn disks(item: &ServerItem, volumes: Vec<Disk>, bases: &Bases, old_root: Option<Source>) -> Result<Vec<Disk>, Error> {
     let mut disks = Vec::new();
     let rescuing = item.rescue.is_some();
     if let Some(base) = bases.rescue.as_ref().filter(|_| rescuing) {
         disks.push(disk(item, RESCUE, overlay(base, item.root_gib * GIB), Some(0)));
     }
-    disks.push(disk(item, ROOT, root, Some(u32::from(rescuing))));
+    if root(item).is_none() {
+        let root = root_source(item, bases.root.as_ref(), old_root)?;
+        disks.push(disk(item, ROOT, root, Some(u32::from(rescuing))));
+    }
+    let (starts, others): (Vec<_>, Vec<_>) =
+        volumes.into_iter().partition(|volume| root(item).is_some_and(|root| root.volume == volume.id));
+    disks.extend(starts);
     if item.ephemeral_gib > 0 {
         disks.push(disk(item, "ephemeral0", Source::Ephemeral { bytes: item.ephemeral_gib * GIB, label: "ephemeral0".into() }, None));
     }
     if item.swap_mib > 0 {
         disks.push(disk(item, "swap", Source::Swap { bytes: item.swap_mib * MIB }, None));
     }
+    disks.extend(others);
     Ok(disks)
 }
 

@@ -5,9 +5,11 @@
 
 mod act;
 mod define;
+mod disks;
 mod moving;
 mod plan;
 mod report;
 
-pub use act::Servers;
+pub use act::{Servers, chain};
+pub use disks::storage;
 pub use plan::arrives;

@@ -66,6 +66,8 @@ pub struct Local {
     pub power: Power,
     /// Ports of its definition, in order.
     pub nics: Vec<String>,
+    /// Volumes of its definition, in order.
+    pub volumes: Vec<String>,
     /// Why it went off without having been asked to.
     pub exit: Option<StopReason>,
     /// What needs a lease may be started now.
@@ -93,6 +95,8 @@ pub enum Step {
     SoftReboot,
     Plug(String),
     Unplug(String),
+    PlugVolume(String),
+    UnplugVolume(String),
     /// A part of a move between hosts.
     Move(moving::Step),
 }
@@ -110,7 +114,11 @@ pub fn next(item: &ServerItem, local: &Local) -> Option<Step> {
     if !local.defined {
         return Some(Step::Define);
     }
-    rebuild(item, local).or_else(|| reshape(item, local)).or_else(|| power(item, local)).or_else(|| nics(item, local))
+    rebuild(item, local)
+        .or_else(|| reshape(item, local))
+        .or_else(|| power(item, local))
+        .or_else(|| nics(item, local))
+        .or_else(|| volumes(item, local))
 }
 
 /// It is another host's, and may come back.
@@ -137,7 +145,7 @@ fn rebuild(item: &ServerItem, local: &Local) -> Option<Step> {
 fn reshape(item: &ServerItem, local: &Local) -> Option<Step> {
     let shape = Shape::of(item);
     let fits = local.done.shape.as_ref() == Some(&shape);
-    if fits && (local.power != Power::Off || local.nics == item.ports) {
+    if fits && (local.power != Power::Off || (local.nics == item.ports && local.volumes == wanted_volumes(item))) {
         return None;
     }
     let rescues = local.done.shape.as_ref().is_some_and(|old| old.rescue != shape.rescue);
@@ -198,10 +206,25 @@ fn nics(item: &ServerItem, local: &Local) -> Option<Step> {
     gone.or_else(|| item.ports.iter().find(|port| !local.nics.contains(port)).map(|port| Step::Plug(port.clone())))
 }
 
+fn wanted_volumes(item: &ServerItem) -> Vec<String> {
+    item.volumes.iter().map(|volume| volume.volume.clone()).collect()
+}
+
+/// What a guest had before it was saved it has until it runs again.
+fn volumes(item: &ServerItem, local: &Local) -> Option<Step> {
+    if !matches!(local.power, Power::Running | Power::Paused) {
+        return None;
+    }
+    let wanted = wanted_volumes(item);
+    let gone = local.volumes.iter().find(|volume| !wanted.contains(volume)).map(|volume| Step::UnplugVolume(volume.clone()));
+    gone.or_else(|| wanted.into_iter().find(|volume| !local.volumes.contains(volume)).map(Step::PlugVolume))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use unkai_link::item::GuestData;
+    use unkai_link::volume::{Backend, VolumeUse};
 
     pub(in crate::server) fn item(run: Run) -> ServerItem {
         ServerItem {
@@ -232,7 +255,17 @@ pub(super) mod tests {
 
     fn local(power: Power) -> Local {
         let done = Done { generation: 1, shape: Some(Shape::of(&item(Run::Running))), ..Done::default() };
-        Local { traces: true, defined: true, power, nics: vec!["p".into()], exit: None, lease: false, here: Here::default(), done }
+        Local {
+            traces: true,
+            defined: true,
+            power,
+            nics: vec!["p".into()],
+            volumes: vec![],
+            exit: None,
+            lease: false,
+            here: Here::default(),
+            done,
+        }
     }
 
     #[test]
@@ -319,6 +352,34 @@ pub(super) mod tests {
         let resized = ServerItem { memory_mib: 256, ..item(Run::Running) };
         assert_eq!(next(&resized, &local(Power::Running)), Some(Step::ShutDown));
         assert_eq!(next(&resized, &local(Power::Off)), Some(Step::Define));
+    }
+
+    #[test]
+    fn volumes_are_plugged_while_running_and_defined_while_off() {
+        let volume = |id: &str| VolumeUse {
+            volume: id.into(),
+            generation: 1,
+            backend: Backend::Files { dir: "/pool".into() },
+            encryption: None,
+            device: "/dev/vdb".into(),
+            boot_index: None,
+            bus: None,
+            read_only: false,
+            shared: false,
+            tag: None,
+        };
+        let two = ServerItem { volumes: vec![volume("a"), volume("b")], ..item(Run::Running) };
+        let with = |power, volumes: &[&str]| Local { volumes: volumes.iter().map(|id| (*id).to_owned()).collect(), ..local(power) };
+        for power in [Power::Running, Power::Paused] {
+            let run = if power == Power::Running { Run::Running } else { Run::Paused };
+            let two = ServerItem { run, ..two.clone() };
+            assert_eq!(next(&two, &with(power, &["b"])), Some(Step::PlugVolume("a".into())));
+            assert_eq!(next(&two, &with(power, &["b", "c", "a"])), Some(Step::UnplugVolume("c".into())));
+            assert_eq!(next(&two, &with(power, &["b", "a"])), None, "order does not matter to a guest that runs");
+        }
+        assert_eq!(next(&two, &with(Power::Off, &["b", "a"])), Some(Step::Define));
+        assert_eq!(next(&two, &with(Power::Off, &["a", "b"])), Some(Step::Launch));
+        assert_eq!(next(&two, &with(Power::Suspended, &["a"])), Some(Step::Launch), "first it is what it was");
     }
 
     #[test]

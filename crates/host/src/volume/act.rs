@@ -214,7 +214,12 @@ impl Volumes {
                 volume: item.id.clone(),
                 generation: item.generation,
                 phase,
-                snapshots: found.snapshots.iter().filter(|(id, _)| !is_temporary(id)).map(|(id, bytes)| (id.clone(), bytes >> 30)).collect(),
+                snapshots: found
+                    .snapshots
+                    .iter()
+                    .filter(|(id, _)| !is_temporary(id))
+                    .map(|(id, bytes)| (id.clone(), bytes >> 30))
+                    .collect(),
                 outcomes,
                 restored: found.notes.restored,
                 backups: state.backups.clone(),

@@ -11,7 +11,8 @@ mod pools;
 mod steps;
 
 pub use act::Volumes;
-pub use pools::Pools;
+pub use pools::{LOOK, Pools};
+pub(crate) use steps::qemu_format;
 
 use unkai_driver_volume as driver;
 use unkai_link::volume::Encryption;

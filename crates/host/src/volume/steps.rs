@@ -41,12 +41,7 @@ impl Volumes {
     }
 
     async fn create(&self, item: &VolumeItem, local: &Local, step: &Step) -> Result<(), Error> {
-        let new = |content| New {
-            bytes: item.size_gib * GIB,
-            shared: item.shared,
-            content,
-            luks: item.encryption.as_ref().map(luks),
-        };
+        let new = |content| New { bytes: item.size_gib * GIB, shared: item.shared, content, luks: item.encryption.as_ref().map(luks) };
         let content = match &item.source {
             Source::Blank => Content::Blank,
             Source::Image(image) => {
@@ -71,9 +66,7 @@ impl Volumes {
                 }
                 new.content
             }
-            Source::Backup { repository, backup } => {
-                Content::Backup { repository: repository_of(repository)?, backup: backup.clone() }
-            }
+            Source::Backup { repository, backup } => Content::Backup { repository: repository_of(repository)?, backup: backup.clone() },
         };
         let (pool, id, new) = (pool(&item.backend)?.at(item.fence), item.id.clone(), new(content));
         self.run(item, local, step, move |job| pool.create(&id, &new, job)).await

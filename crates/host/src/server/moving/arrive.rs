@@ -202,7 +202,7 @@ impl Servers {
         for port in self.ports(item)? {
             taps.push(Tap { fd: self.open_port(id, &port, true).await?, port: port.id });
         }
-        let vm = self.qemu.launch_incoming(uuid, taps, Vec::new()).await.map_err(failed("making a machine for"))?;
+        let vm = self.qemu.launch_incoming(uuid, taps, self.give_all(item).await?).await.map_err(failed("making a machine for"))?;
         let disks: Vec<String> = copies.iter().map(|(disk, _)| disk.clone()).collect();
         let socket = vm.export_disks(&disks).await.map_err(failed("opening the disks of"))?;
         Ok((vm, socket, copies))
@@ -215,7 +215,7 @@ impl Servers {
             bases = Bases { root: None, ..bases };
             old = portrait::alone(uuid, portrait);
         }
-        let ours = define::spec(item, &self.ports(item)?, bases, old.as_ref())?;
+        let ours = define::spec(item, &self.ports(item)?, self.volumes_of(item).await?, bases, old.as_ref())?;
         portrait::fit(ours, portrait)
     }
 }

@@ -50,6 +50,7 @@ arrives() { # SERVER HOST
 }
 
 echo "-- there and back, under a stream"
+: >"$dir/stream"
 ssh_to "$floating" "i=0; while :; do i=\$((i+1)); echo \$i; sleep 0.05; done" </dev/null | while read -r count; do echo "$(millis) $count"; done >"$dir/stream" 2>/dev/null & stream=$!
 counted() { [ "$(wc -l <"$dir/stream")" -gt "${1:-20}" ]; }
 until_true 30 counted || die "the stream does not begin"

@@ -150,7 +150,7 @@ as blue os network delete a
 left=$(ls -A "$state/agent/servers")$(ls -A "$state/agent/notes")
 [ -z "$left" ] || die "something of the servers is left: $left"
 [ -z "$(qemu_of "$server")" ] || die "a QEMU is left"
-no_items() { [ -z "$(ls "$state/agent/items")" ]; }
+no_items() { [ -z "$(ls "$state/agent/items" | grep -v '^pool~')" ]; }
 until_true 10 no_items || die "items are left: $(ls "$state/agent/items")"
 prefix=$(grep -o '"prefix":"[^"]*"' "$state/agent/dataplane.json" | cut -d'"' -f4)
 no_namespaces() { ! says "^$prefix-" ip netns list; }

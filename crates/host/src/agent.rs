@@ -161,7 +161,7 @@ fn prefix(dir: &Path) -> Result<String, Error> {
 fn empty(dir: &Path) -> Result<(), Error> {
     let failed = |e| Error::caused(format!("emptying `{}`", dir.display()), e);
     match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed(e)),
         _ => std::fs::create_dir_all(dir).map_err(failed),
     }
 }

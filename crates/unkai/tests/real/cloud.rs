@@ -232,6 +232,11 @@ impl Cloud {
         names.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(&prefix)).collect()
     }
 
+    /// Items that the agent is to have, other than the pools of its host.
+    pub fn items(&self) -> Vec<String> {
+        self.agent_dir("items").into_iter().filter(|name| !name.starts_with("pool~")).collect()
+    }
+
     /// Names of what is in a directory of the agent.
     pub fn agent_dir(&self, name: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.state().join("agent").join(name)).into_iter().flatten().flatten();

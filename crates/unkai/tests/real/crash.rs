@@ -69,7 +69,7 @@ impl Scene {
         let cloud = &self.cloud;
         cloud.until(&format!("{context}: no server is listed"), || async { self.servers().await.is_empty() }).await;
         let nothing = || async {
-            let dirs = ["servers", "notes", "items"].map(|dir| cloud.agent_dir(dir));
+            let dirs = [cloud.agent_dir("servers"), cloud.agent_dir("notes"), cloud.items()];
             dirs.iter().all(Vec::is_empty) && cloud.processes().is_empty() && cloud.namespaces().is_empty()
         };
         cloud.until(&format!("{context}: nothing is left on the machine"), nothing).await;
@@ -137,7 +137,7 @@ async fn kill_9_at_every_step_of_delete_leaves_nothing() {
         let answer = cloud.call("DELETE", &format!("/compute/v2.1/servers/{id}"), None).await;
         let accepted = answer.is_ok_and(|(status, _)| status == 204);
         let over = || async {
-            let gone = cloud.is_alive() && cloud.agent_dir("items").is_empty() && cloud.namespaces().is_empty();
+            let gone = cloud.is_alive() && cloud.items().is_empty() && cloud.namespaces().is_empty();
             !cloud.is_alive() || (accepted && gone)
         };
         cloud.until("the server is gone, or the process dead", over).await;

@@ -13,6 +13,7 @@ pub mod placement;
 mod reports;
 mod retire;
 mod router;
+pub mod settings;
 mod shelve;
 pub mod volume;
 

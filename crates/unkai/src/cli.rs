@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{agent, doctor, down, local, storage, up, why};
 
@@ -73,6 +73,14 @@ enum Command {
         /// For so long a host may run highly available servers without being heard; when every controller stays away longer, it ends them.
         #[arg(long, value_parser = duration)]
         lease: Option<Duration>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Show, or set, what holds for the cloud as a whole.
+    Settings {
+        /// Servers made from an image, with nothing said about their disks, start from a volume made of it, which ends with them.
+        #[arg(long, value_enum)]
+        boot_from_volume: Option<Switch>,
         #[command(flatten)]
         state: StateArg,
     },
@@ -194,6 +202,12 @@ enum ImageCommand {
         #[arg(long, default_value = "target/images")]
         out: PathBuf,
     },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args)]
@@ -366,6 +380,10 @@ impl Cli {
                 let one = |name: &str, time: Option<Duration>| time.map(|time| format!("{name}={}", time.as_millis()));
                 let wishes: Vec<_> = [one("silence_ms", silence), one("lease_ms", lease)].into_iter().flatten().collect();
                 local::act(&state.dir, &format!("/availability?{}", wishes.join("&")))
+            }
+            Command::Settings { boot_from_volume, state } => {
+                let wish = boot_from_volume.map_or_else(String::new, |on| format!("boot_from_volume={}", on == Switch::On));
+                local::act(&state.dir, &format!("/settings?{wish}"))
             }
             Command::Store(StoreCommand::Check { state }) => up::check_store(&state.dir),
             Command::Store(StoreCommand::Migrate { from, to }) => up::migrate_store(&from, &to),

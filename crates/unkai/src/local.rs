@@ -55,6 +55,7 @@ pub async fn serve(path: PathBuf, local: Local) {
         .route("/host/undrain", post(host_undrain))
         .route("/survive", get(survive))
         .route("/availability", post(availability))
+        .route("/settings", post(settings))
         .route("/pools", get(pools).post(pool_create))
         .route("/pool/delete", post(pool_delete))
         .route("/pool/disable", post(pool_disable))
@@ -156,6 +157,16 @@ struct Times {
 async fn availability(State(local): State<Local>, Query(times): Query<Times>) -> Result<String, Refusal> {
     let changed = local.store.transact(move |tx| unkai_control::availability::set(tx, times.silence_ms, times.lease_ms)).await?;
     Ok(format!("silence {:?}, lease {:?}\n", changed.silence(), changed.lease()))
+}
+
+#[derive(Deserialize)]
+struct Set {
+    boot_from_volume: Option<bool>,
+}
+
+async fn settings(State(local): State<Local>, Query(set): Query<Set>) -> Result<String, Refusal> {
+    let now = local.store.transact(move |tx| unkai_control::settings::set(tx, set.boot_from_volume)).await?;
+    Ok(format!("boot from volume {}\n", if now.boot_from_volume { "on" } else { "off" }))
 }
 
 async fn pools(State(local): State<Local>) -> Result<String, Refusal> {

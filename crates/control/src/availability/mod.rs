@@ -22,6 +22,8 @@ use unkai_model::Error;
 use unkai_model::settings::{AvailabilitySettings, Settings};
 use unkai_store::{Tx, View};
 
+use crate::settings;
+
 /// The cloud's settings, or the defaults.
 pub fn settings(view: &View) -> AvailabilitySettings {
     view.get(&Settings::the_id()).map(|settings| settings.availability.clone()).unwrap_or_default()
@@ -30,11 +32,6 @@ pub fn settings(view: &View) -> AvailabilitySettings {
 /// Changes the times that are given; answers all of them. Agents learn of a new lease with the next one they are granted.
 pub fn set(tx: &mut Tx, silence_ms: Option<u64>, lease_ms: Option<u64>) -> Result<AvailabilitySettings, Error> {
     let now = tx.now();
-    if tx.get(&Settings::the_id()).is_none() {
-        tx.insert(Settings::standard())?;
-    }
-    let changed = tx.update(&Settings::the_id(), |settings: &mut Settings| {
-        settings.availability.set(silence_ms, lease_ms, now).map_err(Error::invalid)
-    })?;
-    Ok(changed.availability.clone())
+    let changed = settings::change(tx, |settings| settings.availability.set(silence_ms, lease_ms, now).map_err(Error::invalid))?;
+    Ok(changed.availability)
 }

@@ -1,5 +1,7 @@
 //! Volumes by themselves: made, copied, saved, deleted.
 
+use unkai_store::View;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +169,11 @@ async fn an_upload_that_fails_leaves_an_image_that_says_why() {
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_one_host_loses_is_used_from_the_others() {
     let cloud = Cloud::with_hosts(3).await;
-    let pool = cloud.store.view().all::<Pool>().next().unwrap();
+    let the_pool = |view: &View| view.all::<Pool>().next().unwrap();
+    cloud.until("the pool is marked", |view| the_pool(view).status.mark.is_some()).await;
+    // All hosts have looked for the mark and said what they see.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let pool = the_pool(&cloud.store.view());
     assert_eq!(pool.status.hosts.len(), 1, "they see the same");
     let told = pool.status.hosts.keys().next().unwrap().clone();
     let (id, host) = (pool.meta.id.clone(), told.clone());

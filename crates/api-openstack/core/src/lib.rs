@@ -9,6 +9,7 @@ mod limits;
 mod routes;
 mod time;
 mod tunnel;
+pub mod web;
 
 use std::ops::Deref;
 use std::path::PathBuf;

@@ -162,3 +162,20 @@ impl IntoResponse for Refusal {
         (self.status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
     }
 }
+
+/// What the network verbs refuse, the compute API refuses as a bad request, except where nobody is to blame.
+impl From<Refusal> for unkai_openstack::web::Fault {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.status.as_u16() {
+            403 | 500.. => refusal.status,
+            _ if refusal.kind == "NoUniqueMatch" => http::StatusCode::CONFLICT,
+            _ => http::StatusCode::BAD_REQUEST,
+        };
+        let message = match refusal.kind {
+            "OverQuota" => return Self::forbidden("Maximum number of ports exceeded"),
+            "IpAddressAlreadyAllocated" => format!("Fixed IP address is already in use: {}", refusal.message),
+            _ => refusal.message,
+        };
+        Self::new(code, message)
+    }
+}

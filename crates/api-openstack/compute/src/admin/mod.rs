@@ -14,7 +14,6 @@ pub mod migrations;
 pub(crate) mod network;
 mod os_hosts;
 mod page;
-mod policy;
 pub mod quotas;
 mod server_groups;
 mod services;
@@ -25,6 +24,7 @@ mod versions;
 pub mod zones;
 
 use unkai_model::Error;
+pub(crate) use unkai_openstack::web::policy;
 use unkai_openstack::{Cloud, Routes};
 use unkai_store::Store;
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use unkai_openstack::{Cloud, Routes};
 
-use crate::{MAXIMUM, MINIMUM};
+use crate::DIALECT;
 
 pub fn routes() -> Routes {
     Routes::new()
@@ -45,12 +45,12 @@ const CURRENT: Version = Version {
 
 impl Version {
     fn brief(&self, cloud: &Cloud) -> Value {
-        let bound = |number: crate::Microversion| if self.has_microversions { number.to_string() } else { String::new() };
+        let bound = |number: crate::Microversion| if self.has_microversions { DIALECT.text(number) } else { String::new() };
         json!({
             "id": self.id,
             "status": self.status,
-            "version": bound(MAXIMUM),
-            "min_version": bound(MINIMUM),
+            "version": bound(DIALECT.maximum),
+            "min_version": bound(DIALECT.minimum),
             "updated": self.updated,
             "links": [{ "rel": "self", "href": format!("{}/compute/{}/", cloud.url, self.path) }],
         })

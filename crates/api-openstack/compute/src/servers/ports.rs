@@ -9,7 +9,6 @@ use unkai_model::Id;
 use unkai_model::compute::Server;
 use unkai_model::identity::Project;
 use unkai_model::network::{Network, Port, SecurityGroup, Subnet, owner};
-use unkai_network::Refusal;
 use unkai_network::verbs::{self, AddressWish, PortChange, PortRequest};
 use unkai_store::{Tx, View};
 
@@ -34,23 +33,6 @@ pub enum Networks {
     Auto,
     None,
     These(Vec<NicWish>),
-}
-
-/// What the network verbs refuse, the compute API refuses as a bad request, except where nobody is to blame.
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        let code = match refusal.status.as_u16() {
-            403 | 500.. => refusal.status,
-            _ if refusal.kind == "NoUniqueMatch" => http::StatusCode::CONFLICT,
-            _ => http::StatusCode::BAD_REQUEST,
-        };
-        let message = match refusal.kind {
-            "OverQuota" => return Fault::forbidden("Maximum number of ports exceeded"),
-            "IpAddressAlreadyAllocated" => format!("Fixed IP address is already in use: {}", refusal.message),
-            _ => refusal.message,
-        };
-        Fault::new(code, message)
-    }
 }
 
 /// Gives a new or changed server the interfaces that were asked for.

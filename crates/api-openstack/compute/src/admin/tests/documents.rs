@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use unkai_openstack::{Access, testing::Client};
 
 use super::{Setup, expect, keys, refusal};
-use crate::{MAXIMUM, MINIMUM};
+use crate::DIALECT;
 
 #[tokio::test]
 async fn anybody_may_read_the_version_documents() {
@@ -10,7 +10,10 @@ async fn anybody_may_read_the_version_documents() {
     let client = Client::new(&setup.cloud, crate::routes(&setup.cloud), "nobody");
     let list = expect(200, client.get("/").await)["versions"].clone();
     assert_eq!((&list[0]["id"], &list[1]["id"]), (&json!("v2.0"), &json!("v2.1")));
-    assert_eq!((&list[1]["version"], &list[1]["min_version"]), (&json!(MAXIMUM.to_string()), &json!(MINIMUM.to_string())));
+    assert_eq!(
+        (&list[1]["version"], &list[1]["min_version"]),
+        (&json!(DIALECT.text(DIALECT.maximum)), &json!(DIALECT.text(DIALECT.minimum)))
+    );
     for (at, paths) in [(0, ["/v2", "/v2/"]), (1, ["/v2.1", "/v2.1/"])] {
         for path in paths {
             let one = expect(200, client.get(path).await)["version"].clone();

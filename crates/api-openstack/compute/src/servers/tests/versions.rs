@@ -71,7 +71,7 @@ fn keys(body: &Value) -> BTreeSet<&str> {
 async fn every_version_shows_what_it_should_and_nothing_else() {
     let world = World::new().await;
     let id = world.active().await;
-    for minor in 1..=crate::MAXIMUM.0 {
+    for minor in 1..=crate::DIALECT.maximum.0 {
         let path = format!("/v2.1/servers/{id}");
         for admin in [false, true] {
             let since =

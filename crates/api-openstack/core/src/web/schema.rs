@@ -8,7 +8,7 @@ use std::ops::{Bound, RangeBounds};
 
 use serde_json::Value;
 
-use crate::{Fault, Microversion};
+use super::{Fault, Microversion};
 
 /// What a value must look like.
 #[derive(Debug, Clone)]
@@ -198,7 +198,7 @@ pub const NAME: Format = Format {
 pub const IPV4: Format = Format { name: "ipv4", accepts: |text| text.parse::<std::net::Ipv4Addr>().is_ok(), message: None };
 pub const IPV6: Format = Format { name: "ipv6", accepts: |text| text.parse::<std::net::Ipv6Addr>().is_ok(), message: None };
 pub const IP: Format = Format { name: "ip", accepts: |text| text.parse::<std::net::IpAddr>().is_ok(), message: None };
-pub const DATE_TIME: Format = Format { name: "date-time", accepts: |text| crate::query::time(text).is_some(), message: None };
+pub const DATE_TIME: Format = Format { name: "date-time", accepts: |text| super::query::time(text).is_some(), message: None };
 pub const BASE64: Format = Format {
     name: "base64",
     accepts: |text| {

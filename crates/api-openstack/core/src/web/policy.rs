@@ -1,11 +1,11 @@
 //! The default policies of the original, as three questions. The rule's name is what a refused caller reads.
 
+use crate::CallerName;
 use unkai_model::Id;
 use unkai_model::identity::Project;
-use unkai_openstack::CallerName;
 use unkai_store::View;
 
-use crate::Fault;
+use super::Fault;
 
 /// `rule:context_is_admin`.
 pub fn admin(caller: &CallerName, rule: &str) -> Result<(), Fault> {

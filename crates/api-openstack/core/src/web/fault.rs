@@ -1,4 +1,4 @@
-//! Refusals as Nova words them: `{"itemNotFound": {"code": 404, "message": "..."}}`.
+//! Refusals as Nova and Cinder word them: `{"itemNotFound": {"code": 404, "message": "..."}}`.
 //!
 //! The only place that knows how `unkai_model::Error` becomes a code and a body.
 
@@ -77,16 +77,31 @@ impl From<Error> for Fault {
                 Fault::bad_request("No valid host was found. No valid host found for resize")
             }
             Error::Quota { resource: "port", .. } => Fault::forbidden("Maximum number of ports exceeded"),
-            Error::Quota { resource, limit, used, requested } => Fault::forbidden(format!(
-                "Quota exceeded for {resource}: Requested {requested}, but already used {used} of {limit} {resource}"
-            )),
+            Error::Quota { resource, limit, used, requested } => match storage_quota(resource, limit, used, requested) {
+                Some(text) => Fault::new(StatusCode::PAYLOAD_TOO_LARGE, text),
+                None => Fault::forbidden(format!(
+                    "Quota exceeded for {resource}: Requested {requested}, but already used {used} of {limit} {resource}"
+                )),
+            },
             Error::Unavailable(text) => Fault::new(StatusCode::SERVICE_UNAVAILABLE, text),
             internal @ Error::Internal { .. } => {
-                tracing::error!(error = %chain(&internal), "compute request failed");
+                tracing::error!(error = %chain(&internal), "request failed");
                 Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected API Error. The log of the controller says more.")
             }
         }
     }
+}
+
+/// What block storage says about its quotas.
+fn storage_quota(resource: &str, limit: i64, used: i64, requested: i64) -> Option<String> {
+    let what = match resource {
+        "volumes" => return Some(format!("Maximum number of volumes allowed ({limit}) exceeded for quota '{resource}'.")),
+        "snapshots" | "backups" => return Some(format!("Maximum number of {resource} allowed ({limit}) exceeded")),
+        "gigabytes" => "volume or snapshot exceeds allowed gigabytes",
+        "backup_gigabytes" => "backup exceeds allowed Backup gigabytes",
+        _ => return None,
+    };
+    Some(format!("Requested {what} quota. Requested {requested}G, quota is {limit}G and {used}G has been consumed."))
 }
 
 /// The original's sentences about what is not there.

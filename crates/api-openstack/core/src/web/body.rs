@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::Value;
 
-use crate::schema::Schema;
-use crate::{Fault, Microversion};
+use super::schema::Schema;
+use super::{Fault, Microversion};
 
 /// The largest body the original accepts.
 const LIMIT: usize = 114_688;

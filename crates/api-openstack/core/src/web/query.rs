@@ -10,8 +10,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use crate::schema::Schema;
-use crate::{Fault, Microversion};
+use super::schema::Schema;
+use super::{Fault, Microversion};
 
 /// The original's `max_limit`: the most items in one page.
 pub const MAX_PAGE: usize = 1000;

@@ -40,6 +40,7 @@ pub fn routes_with(cloud: &Cloud, identity: Routes, images: unkai_image::Setting
         .nest("/image", unkai_image::routes_with(cloud, images))
         .nest("/network", unkai_network::routes(cloud))
         .nest("/compute", unkai_compute::routes(cloud))
+        .nest("/volume", unkai_volume::routes(cloud))
         .nest("/console", unkai_compute::console_routes(cloud))
 }
 

@@ -10,9 +10,11 @@ use crate::passwords::{Cost, Passwords};
 use crate::tokens::keys;
 
 /// What every cloud of ours serves: name, type, path below the cloud's URL.
-const SERVICES: [(&str, &str, &str); 4] = [
+const SERVICES: [(&str, &str, &str); 6] = [
     ("keystone", "identity", "/identity"),
     ("nova", "compute", "/compute/v2.1"),
+    ("cinder", "block-storage", "/volume/v3/$(project_id)s"),
+    ("cinderv3", "volumev3", "/volume/v3/$(project_id)s"),
     ("glance", "image", "/image"),
     ("neutron", "network", "/network"),
 ];

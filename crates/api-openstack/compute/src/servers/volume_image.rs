@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use unkai_model::compute::Server;
 use unkai_model::image::{ContainerFormat, DiskFormat, Image, ImageSpec, Visibility};
-use unkai_model::volume::{Attachment, Snapshot, Volume};
-use unkai_model::{Error, Id, Meta};
+use unkai_model::volume::{Attachment, Snapshot};
+use unkai_model::{Id, Meta};
 use unkai_store::Tx;
+use unkai_volume::verbs::{self, Wanted};
 
 use super::snapshot::not_inherited;
 use super::volumes;
@@ -17,8 +18,8 @@ pub fn take(tx: &mut Tx, server: &Server, name: &str, said: &BTreeMap<String, St
     let attached: Vec<_> = volumes::attached(&tx.view(), &server.meta.id).filter(|attachment| attachment.is_wanted()).collect();
     let mut mapping = Vec::new();
     for attachment in &attached {
-        let volume = tx.require(&attachment.volume)?;
-        let snapshot = snapshot(tx, server, &volume, name)?;
+        let wanted = Wanted { user: server.spec.user.clone(), name: format!("snapshot for {name}"), force: true, ..Wanted::default() };
+        let snapshot = verbs::snapshot(tx, &attachment.volume, wanted)?;
         mapping.push(stored(&snapshot, attachment));
     }
     mapping.extend(local(server));
@@ -90,27 +91,4 @@ fn local(server: &Server) -> impl Iterator<Item = Value> {
     let ephemeral = Some(launch.ephemeral_gib()).filter(|size| *size > 0).map(|size| blank(size, None));
     let swap = Some(launch.swap_mib()).filter(|size| *size > 0).map(|size| blank(size, Some("swap")));
     ephemeral.into_iter().chain(swap)
-}
-
-/// Asks for a snapshot of a volume, although a server uses it.
-fn snapshot(tx: &mut Tx, server: &Server, volume: &Volume, name: &str) -> Result<Snapshot, Error> {
-    let (metadata, deleted, reset, phase) = Default::default();
-    let mut meta = Meta::new(tx.new_id()).named(format!("snapshot for {name}"));
-    meta.project = volume.meta.project.clone();
-    let snapshot = Snapshot {
-        meta,
-        user: server.spec.user.clone(),
-        volume: volume.meta.id.clone(),
-        size_gib: volume.spec.size_gib,
-        description: volume.spec.description.clone(),
-        metadata,
-        deleted,
-        reset,
-        phase,
-    };
-    tx.update(&volume.meta.id, |volume: &mut Volume| {
-        volume.meta.generation += 1;
-        Ok::<_, Error>(())
-    })?;
-    Ok(Snapshot::clone(&*tx.insert(snapshot)?))
 }

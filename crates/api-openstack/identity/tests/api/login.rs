@@ -125,7 +125,7 @@ async fn bootstrap_runs_again_without_harm() {
     let catalog = h.admin.get("/identity/v3/auth/catalog").await.body["catalog"].clone();
     let urls: Vec<&str> =
         catalog.as_array().unwrap().iter().flat_map(|s| s["endpoints"].as_array().unwrap()).map(|e| e["url"].as_str().unwrap()).collect();
-    assert_eq!(urls.len(), 12);
+    assert_eq!(urls.len(), 18);
     assert!(urls.iter().all(|url| url.starts_with("https://elsewhere:1/")), "{urls:?}");
 }
 

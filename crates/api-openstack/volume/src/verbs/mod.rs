@@ -6,7 +6,14 @@
 //! [`Tx`]: unkai_store::Tx
 
 mod attach;
+mod create;
+mod delete;
+pub mod limits;
+mod snapshot;
 mod state;
 
 pub use attach::{How, MOST_DISKS, attach, attach_made, attachments, detach, of_server, release, reserve, settle_off_host};
+pub use create::{New, create, default_type, qemu_words};
+pub use delete::{Going, delete};
+pub use snapshot::{Wanted, delete_snapshot, snapshot};
 pub use state::{State, state};

@@ -2,10 +2,9 @@
 
 use unkai_model::Id;
 use unkai_model::compute::Server;
-use unkai_model::volume::{Source, Volume, VolumeSpec, VolumeType};
-use unkai_model::{Error, Meta};
+use unkai_model::volume::{Source, Volume, VolumeType};
 use unkai_store::Tx;
-use unkai_volume::verbs;
+use unkai_volume::verbs::{self, New};
 
 use super::super::cx::Cx;
 use super::plan::{Origin, Plan};
@@ -33,13 +32,15 @@ fn create(
     size_gib: u64,
     volume_type: Option<&Id<VolumeType>>,
 ) -> Result<Id<Volume>, Fault> {
+    let project = server.meta.project.clone().ok_or_else(|| Fault::forbidden("The token is not scoped to a project."))?;
     let name = if *source == Source::Blank { format!("{}-blank-vol", server.meta.id) } else { String::new() };
-    let volume_type = match volume_type {
-        Some(id) => id.clone(),
-        None => tx.all::<VolumeType>().next().ok_or_else(|| Error::not_found::<VolumeType>("default"))?.meta.id.clone(),
+    let new = New {
+        name,
+        size_gib: Some(size_gib),
+        source: source.clone(),
+        volume_type: volume_type.cloned(),
+        ..New::blank(project, cx.caller.user.clone())
     };
-    let mut meta = Meta::new(tx.new_id()).named(name);
-    meta.project = server.meta.project.clone();
-    let spec = VolumeSpec { source: source.clone(), ..VolumeSpec::new(cx.caller.user.clone(), volume_type, size_gib) };
-    Ok(tx.insert(Volume { meta, spec, status: Default::default() })?.meta.id.clone())
+    let made = verbs::create(tx, new)?;
+    Ok(made.meta.id.clone())
 }

@@ -1,0 +1,5 @@
+use unkai_openstack::Routes;
+
+pub fn routes() -> Routes {
+    Routes::new()
+}

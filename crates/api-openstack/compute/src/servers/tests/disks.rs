@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use unkai_model::compute::{BootDisk, Phase, Server};
 use unkai_model::image::Image;
 use unkai_model::settings::Settings;
-use unkai_model::volume::{AttachState, Attachment, Snapshot, Source, Volume};
+use unkai_model::volume::{AttachState, Attachment, Snapshot, SnapshotPhase, Source, Volume};
 use unkai_model::{Error, Id, Meta};
 use unkai_openstack::testing::Answer;
 
@@ -38,7 +38,8 @@ impl World {
     async fn snapshot(&self, volume: &str, size_gib: u64) -> String {
         let volume = Id::<Volume>::new(volume);
         let body = move |tx: &mut unkai_store::Tx| {
-            let (description, metadata, deleted, reset, phase) = Default::default();
+            let (description, metadata, deleted, reset) = Default::default();
+            let phase = SnapshotPhase::Available;
             let meta = Meta::new(tx.new_id()).owned_by("p");
             let volume = volume.clone();
             let snapshot = Snapshot { meta, user: "u".into(), volume, size_gib, description, metadata, deleted, reset, phase };

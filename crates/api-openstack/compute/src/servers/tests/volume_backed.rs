@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use unkai_model::compute::{Availability, Phase, Run, StopReason};
 use unkai_model::image::{Image, ImageState};
-use unkai_model::volume::{Snapshot, Source, Volume};
+use unkai_model::volume::{Snapshot, SnapshotPhase, Source, Volume};
 use unkai_model::{Error, Id};
 
 use super::message;
@@ -138,6 +138,16 @@ async fn an_image_of_it_is_snapshots_and_servers_are_made_of_it() {
     assert_eq!(world.volume_document(&volume).meta.generation, 2, "the volume's host hears of it");
     assert_eq!(world.show(&server).await["OS-EXT-STS:task_state"], Value::Null);
 
+    for snapshot in &snapshots {
+        let id = snapshot.meta.id.clone();
+        let taken = move |tx: &mut unkai_store::Tx| {
+            tx.update(&id, |snapshot: &mut Snapshot| {
+                snapshot.phase = SnapshotPhase::Available;
+                Ok::<_, unkai_model::Error>(())
+            })
+        };
+        world.cloud.store.transact(taken).await.unwrap();
+    }
     let copy = world.create(json!({"imageRef": image.meta.id, "networks": "none"})).await;
     let made: Vec<_> = world.attachments(&copy).iter().map(|one| world.volume_document(one.volume.as_str())).collect();
     let sources: Vec<_> = made.iter().map(|volume| volume.spec.source.clone()).collect();

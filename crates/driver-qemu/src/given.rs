@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::qcow2;
 use crate::qmp::Qmp;
 use crate::spec::{Disk, Format, Source};
+use base64::Engine;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -36,9 +37,15 @@ pub enum Storage {
     },
 }
 
-/// Not for the eye.
+/// Not for the eye, and not always text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase(pub String);
+pub struct Passphrase(pub Vec<u8>);
+
+impl From<String> for Passphrase {
+    fn from(text: String) -> Passphrase {
+        Passphrase(text.into_bytes())
+    }
+}
 
 impl std::fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,7 +108,7 @@ pub(crate) fn hidden(secret: &Passphrase, owner: Option<u32>) -> Result<OwnedFd>
     let failed = || Error::system("keep a secret in memory");
     let fd = nix::sys::memfd::memfd_create(c"secret", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).map_err(|e| failed()(e.into()))?;
     let mut file = File::from(fd);
-    file.write_all(secret.0.as_bytes()).map_err(failed())?;
+    file.write_all(&secret.0).map_err(failed())?;
     if owner.is_some() {
         fchown(&file, owner, owner).map_err(failed())?;
     }
@@ -112,7 +119,8 @@ pub(crate) fn hidden(secret: &Passphrase, owner: Option<u32>) -> Result<OwnedFd>
 pub(crate) async fn tell(qmp: &Qmp, secrets: &[(String, &Passphrase)]) -> Result<()> {
     for (id, secret) in secrets {
         let _ = qmp.execute("object-del", json!({"id": id})).await;
-        qmp.execute("object-add", json!({"qom-type": "secret", "id": id, "data": secret.0})).await?;
+        let data = base64::engine::general_purpose::STANDARD.encode(&secret.0);
+        qmp.execute("object-add", json!({"qom-type": "secret", "id": id, "data": data, "format": "base64"})).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a kind of storage must be able to do. Everything else is [`crate::Pool`]'s.
 
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Format, Image};
 use crate::job::Job;
 use crate::spec::{Found, Notes, Spot, Status};
 
@@ -80,6 +80,11 @@ pub trait Driver: Send + Sync {
     /// Whether [`Driver::copy`] may make a snapshot of a volume that a server writes to: as after a power failure.
     fn snapshots_live(&self) -> bool {
         false
+    }
+
+    /// Several servers may have it open for writing.
+    fn is_shared(&self, volume: &str) -> Result<bool> {
+        Ok(self.image(&Spot::data(volume), Look::Whole).format == Format::Raw)
     }
 
     /// Makes sure that no server has the volume open for writing. Storage that cannot tell says nothing.

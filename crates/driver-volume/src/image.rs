@@ -38,12 +38,12 @@ pub enum Storage {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     pub id: String,
-    pub value: String,
+    pub value: Vec<u8>,
 }
 
 impl Secret {
     /// Ids begin with the volume's, so that they are unique in a server and found again.
-    pub fn new(volume: &str, name: &str, value: &str) -> Secret {
+    pub fn new(volume: &str, name: &str, value: &[u8]) -> Secret {
         Secret { id: format!("s{volume}-{name}"), value: value.to_owned() }
     }
 }

@@ -11,6 +11,8 @@
 //! - **Not here**: images (the agent fetches and checks them), volumes in use: what must go through a server's QEMU is the agent's, by
 //!   [`Pool::begin_copy`].
 
+#[cfg(test)]
+mod conformance;
 mod driver;
 mod error;
 mod files;
@@ -19,6 +21,7 @@ mod job;
 mod luks;
 mod nbd;
 mod pool;
+mod rbd;
 mod repository;
 mod spec;
 mod tool;
@@ -29,6 +32,7 @@ pub use files::{Files, create_file};
 pub use image::{Format, Image, Secret, Storage};
 pub use job::Job;
 pub use pool::Pool;
+pub use rbd::Rbd;
 pub use repository::{Kept, Repository};
 pub use spec::{Content, Found, Luks, New, Notes, Part, Spot, Status};
 pub use tool::Tools;

@@ -8,10 +8,11 @@ use unkai_model::volume::Backend;
 use crate::driver::{Driver, Lock, Look, present};
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::image::{Format, Image};
+use crate::image::Image;
 use crate::job::Job;
 use crate::luks;
 use crate::nbd;
+use crate::rbd::Rbd;
 use crate::repository::{Kept, Reader, Repository, Writer};
 use crate::spec::{Content, Found, Luks, New, Notes, Spot, Status, word};
 use crate::tool::{Run, Tools, dotted};
@@ -39,6 +40,7 @@ impl Pool {
     pub fn open_backend(backend: &Backend, tools: Tools) -> Result<Pool> {
         match backend {
             Backend::Files { dir } => Ok(Pool::new(Files::new(dir, tools.clone()), tools)),
+            Backend::Rbd { monitors, pool, user, key } => Ok(Pool::new(Rbd::new(monitors, pool, user, key, tools.clone())?, tools)),
             other => Err(Error::Pool(format!("this agent has no driver for {other:?}"))),
         }
     }
@@ -145,6 +147,7 @@ impl Pool {
         let _rest = self.rest(from)?;
         let bytes = self.driver.bytes(from, Look::Whole)?;
         if from_luks != new.luks.as_ref() {
+            let _still = self.still(from)?;
             self.blank(to, new)?;
             return self.fill(&self.driver.image(from, Look::Whole), from_luks, to, new.luks.as_ref(), job);
         }
@@ -163,16 +166,19 @@ impl Pool {
         if self.driver.copy(from, to, shared, job)? {
             return Ok(());
         }
+        let _still = self.still(from)?;
         self.driver.begin(to, bytes, shared)?;
         self.fill(&self.driver.image(from, Look::Whole), None, to, None, job)
     }
 
-    /// Nobody writes a snapshot; a volume must not be written while it is read.
+    /// Nobody writes a snapshot; a volume must not be written while it is copied, unless its storage does that at once.
     fn rest(&self, spot: &Spot) -> Result<Lock> {
-        if *spot == Spot::data(&spot.volume) && !self.driver.snapshots_live() {
-            return self.driver.at_rest(&spot.volume);
-        }
-        Ok(Lock::none())
+        if self.driver.snapshots_live() { Ok(Lock::none()) } else { self.still(spot) }
+    }
+
+    /// Nobody writes what is read byte by byte.
+    fn still(&self, spot: &Spot) -> Result<Lock> {
+        if *spot == Spot::data(&spot.volume) { self.driver.at_rest(&spot.volume) } else { Ok(Lock::none()) }
     }
 
     /// Makes a volume that no server has open longer: `bytes` of content. Nothing happens when it is.
@@ -198,7 +204,7 @@ impl Pool {
         }
         let from = Spot::data(volume);
         let _rest = self.rest(&from)?;
-        self.replicate(&from, &to, self.driver.bytes(&from, Look::Whole)?, self.is_shared(volume), job)?;
+        self.replicate(&from, &to, self.driver.bytes(&from, Look::Whole)?, self.is_shared(volume)?, job)?;
         point("volume: a snapshot is made but has no name");
         self.driver.publish(&to)?;
         point("volume: a snapshot is made");
@@ -228,7 +234,7 @@ impl Pool {
         let to = Spot::data(volume);
         let _rest = self.driver.at_rest(volume)?;
         let (old, new) = (found.bytes.unwrap_or_default(), self.driver.bytes(&from, Look::Whole)?);
-        self.replicate(&from, &to, new, self.is_shared(volume), job)?;
+        self.replicate(&from, &to, new, self.is_shared(volume)?, job)?;
         if new < old {
             self.driver.grow(&to, Look::Draft, old)?;
         }
@@ -247,7 +253,7 @@ impl Pool {
     pub fn backup(&self, from: &Spot, repository: &Repository, backup: &str, parent: Option<&str>, job: &Job) -> Result<Kept> {
         from.validate()?;
         let _source = self.driver.lock(&from.volume, true)?;
-        let _rest = self.rest(from)?;
+        let _rest = self.still(from)?;
         let making = match repository.begin(backup, parent, self.driver.bytes(from, Look::Whole)?)? {
             Ok(making) => making,
             Err(kept) => return Ok(kept),
@@ -286,7 +292,7 @@ impl Pool {
         let mut reader = repository.read(backup)?;
         let to = Spot::data(volume);
         let _rest = self.driver.at_rest(volume)?;
-        self.driver.begin(&to, found.bytes.unwrap_or_default().max(reader.bytes()), self.is_shared(volume))?;
+        self.driver.begin(&to, found.bytes.unwrap_or_default().max(reader.bytes()), self.is_shared(volume)?)?;
         self.refill(&mut reader, &to, job)?;
         self.restored(volume, number, found.notes)
     }
@@ -332,7 +338,7 @@ impl Pool {
         let to = Spot::snapshot(volume, snapshot);
         to.validate()?;
         let (lock, _) = self.enter_whole(volume)?;
-        self.driver.begin(&to, self.driver.bytes(&Spot::data(volume), Look::Whole)?, self.is_shared(volume))?;
+        self.driver.begin(&to, self.driver.bytes(&Spot::data(volume), Look::Whole)?, self.is_shared(volume)?)?;
         Ok((self.driver.image(&to, Look::Draft), lock))
     }
 
@@ -362,7 +368,7 @@ impl Pool {
     pub fn export(&self, from: &Spot, luks: Option<&Luks>, to: &std::fs::File, format: &str, job: &Job) -> Result<()> {
         from.validate()?;
         let _lock = self.driver.lock(&from.volume, true)?;
-        let _rest = self.rest(from)?;
+        let _rest = self.still(from)?;
         let options = match format {
             "raw" | "qcow2" => None,
             "vmdk" => Some("subformat=streamOptimized"),
@@ -381,8 +387,8 @@ impl Pool {
     }
 
     /// Several servers may have it open for writing.
-    pub fn is_shared(&self, volume: &str) -> bool {
-        self.driver.image(&Spot::data(volume), Look::Whole).format == Format::Raw
+    pub fn is_shared(&self, volume: &str) -> Result<bool> {
+        self.driver.is_shared(volume)
     }
 }
 

@@ -77,7 +77,7 @@ impl std::fmt::Debug for Luks {
 
 impl Luks {
     pub(crate) fn secret(&self, id: &str) -> Secret {
-        Secret { id: id.to_owned(), value: self.passphrase.clone() }
+        Secret { id: id.to_owned(), value: self.passphrase.clone().into_bytes() }
     }
 }
 

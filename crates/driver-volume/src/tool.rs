@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         }
         self.secrets.push(secret.id.clone());
         let file = memory(c"secret").map_err(|e| setup("keeping a secret", e))?;
-        (&file).write_all(secret.value.as_bytes()).map_err(|e| setup("keeping a secret", e))?;
+        (&file).write_all(&secret.value).map_err(|e| setup("keeping a secret", e))?;
         self.tools.give(&file, Path::new("a secret"))?;
         let path = format!("/proc/self/fd/{}", self.hand(&file)?);
         self.arg("--object").arg(json!({"qom-type": "secret", "id": secret.id, "file": path}).to_string());
@@ -148,8 +148,18 @@ impl<'a> Run<'a> {
 
     /// Runs to the end; what it printed.
     pub fn go(self, job: &Job) -> Result<Vec<u8>> {
+        let name = self.name();
+        let ended = self.end(job)?;
+        if ended.status.success() {
+            return Ok(ended.output);
+        }
+        Err(Error::tool(&name, if ended.words.is_empty() { ended.status.to_string() } else { ended.words }))
+    }
+
+    /// Runs to the end, whatever that is.
+    pub fn end(self, job: &Job) -> Result<Ended> {
         job.go_on()?;
-        let name = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.name();
         let mut child = self.spawn().map_err(|e| Error::tool(&name, e.to_string()))?;
         let said = listen(&mut child, job);
         if said.is_err() {
@@ -157,11 +167,11 @@ impl<'a> Run<'a> {
         }
         let status = child.wait().map_err(|e| Error::tool(&name, e.to_string()))?;
         let (output, errors) = said?;
-        if status.success() {
-            return Ok(output);
-        }
-        let words = last_words(&String::from_utf8_lossy(&errors));
-        Err(Error::tool(&name, if words.is_empty() { status.to_string() } else { words }))
+        Ok(Ended { status, output, words: last_words(&String::from_utf8_lossy(&errors)) })
+    }
+
+    fn name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -174,6 +184,14 @@ impl<'a> Run<'a> {
         unsafe { command.pre_exec(move || confine(&keep, user, network)) };
         command.spawn()
     }
+}
+
+/// How a program ended.
+pub(crate) struct Ended {
+    pub status: ExitStatus,
+    pub output: Vec<u8>,
+    /// The last of what it complained about.
+    pub words: String,
 }
 
 fn setup(what: &str, error: io::Error) -> Error {

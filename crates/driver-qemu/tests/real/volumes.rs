@@ -55,7 +55,7 @@ fn storage(image: volume::Image) -> Storage {
 
 fn given(pool: &Pool, id: &str, generation: u64, luks: Option<&Luks>) -> Given {
     let storage = storage(pool.at(generation).open(id, false).unwrap());
-    Given { disk: id.into(), storage, passphrase: luks.map(|luks| Passphrase(luks.passphrase.clone())) }
+    Given { disk: id.into(), storage, passphrase: luks.map(|luks| luks.passphrase.clone().into()) }
 }
 
 fn server(disks: Vec<Disk>) -> LaunchSpec {

@@ -1,9 +1,7 @@
 use std::path::Path;
-use std::process::Command;
 
 use super::*;
-use crate::image::{Format, Storage};
-use crate::{Content, Files, Job, Luks, New, Pool, Spot, Tools};
+use crate::{Content, Files, Format, Job, Luks, New, Pool, Spot, Tools};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,13 +38,8 @@ impl Bed {
 /// Writes a pattern into a volume as a guest would.
 fn write(bed: &Bed, volume: &str, commands: &[&str]) {
     let image = bed.pool.peek(volume).unwrap();
-    let (Storage::File(path), format) = (&image.storage, image.format) else { panic!("a pool of files has files") };
-    let mut io = Command::new("qemu-io");
-    io.args(["-f", format.name()]);
-    for command in commands {
-        io.args(["-c", command]);
-    }
-    assert!(io.arg(path).output().unwrap().status.success());
+    let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
+    crate::conformance::qemu_io(&image, &commands).unwrap();
 }
 
 fn content(bed: &Bed, volume: &str) -> Vec<u8> {

@@ -71,7 +71,7 @@ impl Servers {
         let (pool, id, shared) = (pool(&volume.backend)?.at(volume.generation), volume.volume.clone(), volume.shared);
         let image = blocking(format!("opening volume {id}"), move || pool.open(&id, shared)).await?;
         let format = qemu_format(image.format);
-        let passphrase = volume.encryption.as_ref().map(|encryption| Passphrase(luks(encryption).passphrase));
+        let passphrase = volume.encryption.as_ref().map(|encryption| Passphrase::from(luks(encryption).passphrase));
         Ok((Given { disk: volume.volume.clone(), storage: storage(image.storage), passphrase }, format))
     }
 

@@ -85,6 +85,8 @@ osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 mon allow pool delete = true
 mon osd min down reporters = 1
+paxos propose interval = 0.05
+paxos min wait = 0.02
 osd heartbeat grace = 8
 setuser match path =
 [mon]

@@ -54,7 +54,7 @@ fn find(view: &View, cx: &Cx) -> Result<Arc<VolumeType>, Fault> {
 /// Of the extra specs, those that callers other than administrators need to know.
 const FOR_ALL: [&str; 3] = ["multiattach", "replication_enabled", "RESKEY:availability_zones"];
 
-fn render(cx: &Cx, kind: &VolumeType) -> Value {
+pub fn render(cx: &Cx, kind: &VolumeType) -> Value {
     let specs = kind.extra_specs.iter().filter(|(key, _)| cx.is_admin() || FOR_ALL.contains(&key.as_str()));
     let specs: serde_json::Map<String, Value> = specs.map(|(key, value)| (key.clone(), json!(value))).collect();
     let mut body = json!({

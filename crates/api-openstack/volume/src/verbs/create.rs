@@ -40,11 +40,11 @@ impl New {
 
 /// What the source says about the volume that is made from it.
 #[derive(Default)]
-struct Origin {
-    size_gib: u64,
+pub(super) struct Origin {
+    pub size_gib: u64,
     volume_type: Option<Id<VolumeType>>,
     bootable: bool,
-    image_metadata: BTreeMap<String, String>,
+    pub image_metadata: BTreeMap<String, String>,
     encrypted: bool,
     zone: Option<String>,
 }
@@ -194,7 +194,7 @@ fn of_volume(volume: &Volume) -> Origin {
     }
 }
 
-fn of_image(image: &Image) -> Result<Origin, Error> {
+pub(super) fn of_image(image: &Image) -> Result<Origin, Error> {
     let (id, spec) = (&image.meta.id, &image.spec);
     if image.status.state != ImageState::Active {
         return Err(Error::invalid(format!("Invalid image identifier or unable to access requested image. Image {id} is not active.")));

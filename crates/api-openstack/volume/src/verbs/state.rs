@@ -84,7 +84,8 @@ pub fn state(view: &View, volume: &Volume) -> State {
             (RestoreFrom::Backup(_), false) => State::RestoringBackup,
             (RestoreFrom::Backup(_), true) => State::ErrorRestoring,
             (RestoreFrom::Snapshot(_), false) => State::Reverting,
-            (RestoreFrom::Snapshot(_), true) => State::Error,
+            (RestoreFrom::Image(_), false) => State::Downloading,
+            (RestoreFrom::Snapshot(_) | RestoreFrom::Image(_), true) => State::Error,
         };
     }
     if view.by_index::<Backup>("volume", id).any(|backup| backup.phase == BackupPhase::Creating && !backup.deleted) {

@@ -128,7 +128,7 @@ fn source(view: &View, cx: &Cx, wish: &Value) -> Result<Source, Fault> {
 }
 
 /// An image by its id, or by an address that ends with it.
-fn the_image(view: &View, cx: &Cx, reference: &str) -> Result<Id<Image>, Fault> {
+pub fn the_image(view: &View, cx: &Cx, reference: &str) -> Result<Id<Image>, Fault> {
     let id = Id::<Image>::new(reference.rsplit('/').next().unwrap_or(reference));
     let visible = |image: &Image| cx.sees(image.meta.project.as_ref()) || image.is_visible_to(cx.caller.project.as_ref());
     let found = view.get(&id).filter(|image| visible(image));

@@ -1,6 +1,6 @@
 //! Volumes: `/volumes`.
 
-mod create;
+pub mod create;
 mod filter;
 mod list;
 pub mod metadata;

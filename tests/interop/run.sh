@@ -80,7 +80,7 @@ access_rules = true
 nova = true
 glance = true
 neutron = true
-cinder = false
+cinder = true
 swift = false
 horizon = false
 [compute]
@@ -107,7 +107,8 @@ cold_migration = false
 config_drive = true
 change_password = false
 swap_volume = false
-attach_encrypted_volume = false
+attach_encrypted_volume = true
+volume_multiattach = true
 [validation]
 run_validation = ${RUN_VALIDATION:-true}
 connect_method = floating
@@ -136,6 +137,21 @@ os_glance_reserved = true
 image_format_enforcement = false
 [volume]
 build_timeout = 300
+min_microversion = 3.0
+max_microversion = 3.70
+storage_protocol = file
+vendor_name = Unkai
+[volume-feature-enabled]
+multi_backend = false
+backup = true
+snapshot = true
+clone = true
+manage_snapshot = false
+manage_volume = false
+extend_attached_volume = true
+extend_attached_encrypted_volume = true
+volume_revert = true
+consistency_group = false
 CONF
 
 cd "$work" || exit 2

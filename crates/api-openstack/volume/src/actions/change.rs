@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use unkai_model::compute::ServerAction;
 use unkai_model::volume::{Attachment, RestoreFrom, Snapshot, SnapshotPhase, Volume, VolumeType, unmet};
-use unkai_model::{Error, Id};
+use unkai_model::{Error, Id, Meta};
 use unkai_openstack::web::Fault;
 use unkai_openstack::web::schema::{Schema, as_bool, as_int, object};
 use unkai_store::Tx;
@@ -48,6 +49,29 @@ pub fn extend(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
     }
     room(tx, volume, wanted - present)?;
     change(tx, volume, true, |volume| volume.spec.size_gib = wanted)?;
+    note(tx, cx, id)
+}
+
+/// Servers that have the volume say in their actions that it grows, and when it has.
+fn note(tx: &mut Tx, cx: &Cx, volume: &Id<Volume>) -> Result<Value, Fault> {
+    let users: Vec<_> = tx.by_index::<Attachment>("volume", volume.as_str()).filter(|one| one.is_wanted()).collect();
+    for server in
+        users.iter().filter_map(|one| tx.get(one.server.as_ref()?)).filter(|server| server.status.host.is_some()).collect::<Vec<_>>()
+    {
+        let mut action = ServerAction {
+            meta: Meta::new(ServerAction::id(&server.meta.id, &cx.request)).named("extend_volume"),
+            server: server.meta.id.clone(),
+            request: cx.request.clone(),
+            user: cx.caller.user.clone(),
+            project: cx.caller.project.clone(),
+            started: tx.now(),
+            generation: None,
+            message: None,
+            events: Vec::new(),
+        };
+        action.start("compute_extend_volume", server.status.host.clone(), tx.now());
+        tx.insert(action)?;
+    }
     Ok(Value::Null)
 }
 

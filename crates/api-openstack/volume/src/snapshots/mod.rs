@@ -44,6 +44,15 @@ pub fn state(snapshot: &Snapshot) -> &str {
     }
 }
 
+/// In percent: what somebody said of it, else all or nothing.
+fn progress(snapshot: &Snapshot) -> &str {
+    match (&snapshot.progress, &snapshot.phase) {
+        (Some(said), _) => said,
+        (None, SnapshotPhase::Creating) => "0%",
+        (None, _) => "100%",
+    }
+}
+
 fn render(cx: &Cx, snapshot: &Snapshot, detail: bool) -> Value {
     let mut body = json!({
         "id": snapshot.meta.id,
@@ -58,7 +67,7 @@ fn render(cx: &Cx, snapshot: &Snapshot, detail: bool) -> Value {
     });
     if detail {
         body["os-extended-snapshot-attributes:project_id"] = json!(snapshot.meta.project);
-        body["os-extended-snapshot-attributes:progress"] = json!(if snapshot.phase == SnapshotPhase::Creating { "0%" } else { "100%" });
+        body["os-extended-snapshot-attributes:progress"] = json!(progress(snapshot));
         if cx.version.at_least(14) {
             body["group_snapshot_id"] = Value::Null;
         }
@@ -80,7 +89,7 @@ async fn show(cx: Cx) -> Result<Json<Value>, Fault> {
 
 static CREATE: LazyLock<Schema> = LazyLock::new(|| {
     let snapshot = description()
-        .required("volume_id", Schema::uuid())
+        .required("volume_id", Schema::uuid().or_null())
         .optional("force", Schema::Boolean)
         .optional("metadata", metadata::schema().or_null());
     Schema::wrapped("snapshot", snapshot)
@@ -103,7 +112,7 @@ async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
         metadata: metadata::read(&body["metadata"]),
         force,
     };
-    let volume = Id::<Volume>::new(body["volume_id"].as_str().unwrap_or_default());
+    let volume = Id::<Volume>::new(body["volume_id"].as_str().unwrap_or("None"));
     let call = cx.clone();
     let snapshot = cx
         .store()

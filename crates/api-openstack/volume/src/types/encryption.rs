@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use unkai_model::volume::{Cipher, Volume, VolumeType};
-use unkai_openstack::Routes;
 use unkai_openstack::web::schema::{Object, Schema, as_int, object};
 use unkai_openstack::web::{Body, Fault};
+use unkai_openstack::{Routes, iso};
 use unkai_store::Tx;
 
 use super::find;
@@ -34,16 +34,20 @@ fn render(kind: &VolumeType) -> Value {
         "cipher": cipher.cipher,
         "key_size": cipher.key_size,
         "control_location": cipher.control_location,
-        "deleted": false,
-        "created_at": unkai_openstack::iso(kind.meta.created),
-        "updated_at": null,
-        "deleted_at": null,
     })
 }
 
 async fn show(cx: Cx) -> Result<Json<Value>, Fault> {
     cx.require_admin("volume_extension:volume_type_encryption:get")?;
-    Ok(Json(render(&*find(&cx.view().await?, &cx)?)))
+    let kind = find(&cx.view().await?, &cx)?;
+    let mut shown = render(&kind);
+    if kind.encryption.is_some() {
+        shown["deleted"] = json!(false);
+        shown["created_at"] = json!(iso(kind.meta.created));
+        shown["updated_at"] = json!(iso(kind.meta.updated));
+        shown["deleted_at"] = Value::Null;
+    }
+    Ok(Json(shown))
 }
 
 async fn item(cx: Cx) -> Result<Json<Value>, Fault> {

@@ -111,11 +111,12 @@ fn used(view: &View, volume: &Volume) -> State {
     let any = |wanted: AttachState| view.by_index::<Attachment>("volume", id).any(|attachment| attachment.state == wanted);
     if any(AttachState::Attached) {
         State::InUse
-    } else if any(AttachState::Attaching) {
+    } else if any(AttachState::Attaching) || volume.spec.reserved {
+        // `os-reserve` is the older way to say that it will be attached.
         State::Attaching
     } else if any(AttachState::Detaching) {
         State::Detaching
-    } else if any(AttachState::Reserved) || volume.spec.reserved {
+    } else if any(AttachState::Reserved) {
         State::Reserved
     } else if view.by_index::<Transfer>("volume", id).next().is_some() {
         State::AwaitingTransfer

@@ -63,7 +63,7 @@ pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
             Ok::<_, Fault>(verbs::create(tx, new)?)
         })
         .await?;
-    let shown = Shown { cx: &cx, view: &cx.store().view() }.full(&volume);
+    let shown = Shown { cx: &cx, view: &cx.store().view() }.changed(&volume);
     Ok((StatusCode::ACCEPTED, Json(json!({ "volume": shown }))).into_response())
 }
 

@@ -93,7 +93,11 @@ pub fn detach(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
         None => all.first(),
     };
     let Some(found) = found else {
-        return Err(Fault::bad_request("Invalid volume: Volume is not attached."));
+        return match body["attachment_id"].as_str() {
+            Some(id) => Err(Fault::not_found(format!("Volume attachment could not be found with filter: attachment_id = {id}."))),
+            // As in the original, who lets go of what nobody has is told that it is done.
+            None => Ok(Value::Null),
+        };
     };
     let server = found.server.as_ref().and_then(|id| tx.get(id));
     let Some(server) = server.filter(|_| found.state != AttachState::Reserved) else {

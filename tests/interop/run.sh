@@ -44,6 +44,7 @@ fi
 image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
 flavors=$(os flavor list --sort-column RAM -f value -c ID)
 flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
+os volume type show multiattach -f value -c id >/dev/null 2>&1 || os volume type create multiattach --property multiattach="<is> True" -f value -c id >/dev/null
 public=$(os network list --external -f value -c ID | head -n 1)
 extensions=$(os extension list --network -f value -c Alias | paste -sd,)
 hosts=$(os hypervisor list -f value -c ID | grep -c .)
@@ -141,6 +142,7 @@ min_microversion = 3.0
 max_microversion = 3.70
 storage_protocol = file
 vendor_name = Unkai
+volume_type_multiattach = multiattach
 [volume-feature-enabled]
 multi_backend = false
 backup = true

@@ -198,7 +198,7 @@ fn may_use(view: &View, volume: &Volume, server: Option<&Id<Server>>) -> Result<
     let own = server.is_some_and(|server| of_server(view, id, server).is_some());
     let legal = match state(view, volume) {
         State::Available => true,
-        State::InUse => volume.spec.multi_attach,
+        State::InUse | State::Detaching => volume.spec.multi_attach,
         State::Reserved => own,
         _ => false,
     };

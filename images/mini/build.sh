@@ -89,7 +89,7 @@ install_programs() {
     ln -s busybox "$ROOT/bin/$applet"
   done
   for name in init getty reboot poweroff halt; do ln -sf ../bin/busybox "$ROOT/sbin/$name"; done
-  program /usr/sbin/dropbear /usr/bin/dropbearkey /usr/bin/dbclient /sbin/mke2fs /sbin/resize2fs /sbin/blkid
+  program /usr/sbin/dropbear /usr/bin/dropbearkey /usr/bin/dbclient /sbin/mke2fs /sbin/resize2fs /sbin/blkid /bin/lsblk
   # where a command without a login shell looks, too
   ln -s ../sbin/dbclient "$ROOT/usr/bin/ssh"
   for type in ext2 ext3 ext4; do ln -s mke2fs "$ROOT/usr/sbin/mkfs.$type"; done

@@ -44,6 +44,7 @@ fi
 image_id=$(image interop) image_alt=$(image interop-alt) || exit 2
 flavors=$(os flavor list --sort-column RAM -f value -c ID)
 flavor=$(sed -n 1p <<<"$flavors") flavor_alt=$(sed -n 2p <<<"$flavors")
+os volume type show multiattach -f value -c id >/dev/null 2>&1 || os volume type create multiattach --property multiattach="<is> True" -f value -c id >/dev/null
 public=$(os network list --external -f value -c ID | head -n 1)
 extensions=$(os extension list --network -f value -c Alias | paste -sd,)
 hosts=$(os hypervisor list -f value -c ID | grep -c .)
@@ -80,7 +81,7 @@ access_rules = true
 nova = true
 glance = true
 neutron = true
-cinder = false
+cinder = true
 swift = false
 horizon = false
 [compute]
@@ -107,7 +108,8 @@ cold_migration = false
 config_drive = true
 change_password = false
 swap_volume = false
-attach_encrypted_volume = false
+attach_encrypted_volume = true
+volume_multiattach = true
 [validation]
 run_validation = ${RUN_VALIDATION:-true}
 connect_method = floating
@@ -136,6 +138,22 @@ os_glance_reserved = true
 image_format_enforcement = false
 [volume]
 build_timeout = 300
+min_microversion = 3.0
+max_microversion = 3.70
+storage_protocol = file
+vendor_name = Unkai
+volume_type_multiattach = multiattach
+[volume-feature-enabled]
+multi_backend = false
+backup = true
+snapshot = true
+clone = true
+manage_snapshot = false
+manage_volume = false
+extend_attached_volume = true
+extend_attached_encrypted_volume = true
+volume_revert = true
+consistency_group = false
 CONF
 
 cd "$work" || exit 2

@@ -1,6 +1,9 @@
 //! The ends of server actions: what was asked of a server is over when its host has settled on it, or given up.
 
+use std::sync::Arc;
+
 use unkai_model::compute::{Outcome, Phase, Server, ServerAction};
+use unkai_model::volume::{Attachment, Volume};
 use unkai_model::{Error, Id};
 use unkai_store::Tx;
 
@@ -39,7 +42,26 @@ pub fn settle_one(tx: &mut Tx, id: &Id<ServerAction>, outcome: &Outcome) -> Resu
 
 /// Ends open actions that wait for an image rather than for a generation.
 pub fn settle_snapshot(tx: &mut Tx, server: &Id<Server>, outcome: &Outcome) -> Result<(), Error> {
-    end(tx, server, outcome, |action| action.generation.is_none())
+    end(tx, server, outcome, |action| action.generation.is_none() && action.meta.name != EXTEND)
+}
+
+/// The action of a server whose volume is made larger.
+const EXTEND: &str = "extend_volume";
+
+/// A volume has grown, or will not: servers that have it, and no other that grows, have nothing more to wait for.
+pub fn settle_growth(tx: &mut Tx, volume: &Id<Volume>, outcome: &Outcome) -> Result<(), Error> {
+    let view = tx.view();
+    let grows = |attachment: &Arc<Attachment>| {
+        let other = view.get(&attachment.volume).filter(|other| other.meta.id != *volume);
+        other.is_some_and(|other| other.status.made && other.status.size_gib < other.spec.size_gib && other.status.fault.is_none())
+    };
+    let servers: Vec<_> = view.by_index::<Attachment>("volume", volume.as_str()).filter_map(|one| one.server.clone()).collect();
+    for server in servers {
+        if !view.by_index::<Attachment>("server", server.as_str()).any(|one| grows(&one)) {
+            end(tx, &server, outcome, |action| action.meta.name == EXTEND)?;
+        }
+    }
+    Ok(())
 }
 
 fn end(tx: &mut Tx, server: &Id<Server>, outcome: &Outcome, which: impl Fn(&ServerAction) -> bool) -> Result<(), Error> {

@@ -241,6 +241,17 @@ impl Pool {
         self.restored(volume, number, found.notes)
     }
 
+    /// Puts the content of an image, or nothing, in the place of the volume's, once per number. `new` is what the volume is to be.
+    pub fn rewrite(&self, volume: &str, new: &New, number: u64, job: &Job) -> Result<()> {
+        let (_lock, found) = self.enter_whole(volume)?;
+        if found.notes.restored >= number {
+            return Ok(());
+        }
+        let _rest = self.driver.at_rest(volume)?;
+        self.draft(volume, new, job)?;
+        self.restored(volume, number, found.notes)
+    }
+
     /// The draft becomes the volume.
     fn restored(&self, volume: &str, number: u64, notes: Notes) -> Result<()> {
         point("volume: a content is ready to be put back");

@@ -99,7 +99,7 @@ pub struct VolumeItem {
     /// Backups to be made of it: by id.
     #[serde(default)]
     pub backups: Vec<BackupWish>,
-    /// Its content is to be put back: to a snapshot or a backup. Done once per number.
+    /// Its content is to be put back: to a snapshot, a backup or an image. Done once per number.
     #[serde(default)]
     pub restore: Option<Restore>,
 }
@@ -132,6 +132,7 @@ pub struct Restore {
 pub enum RestoreFrom {
     Snapshot(String),
     Backup { repository: Backend, backup: String },
+    Image(ImageRef),
 }
 
 /// A backup that outlives its volume: this host removes it when it is not present.

@@ -146,6 +146,7 @@ impl State {
             let content = match &restore.from {
                 RestoreFrom::Snapshot(id) => stored.snapshots.get(id).map(|(_, content)| *content),
                 RestoreFrom::Backup { backup, .. } => backups.get(backup).copied(),
+                RestoreFrom::Image(_) => Some(0),
             };
             stored.content = content.ok_or("what it is to be put back to is not there")?;
             stored.restored = restore.number;

@@ -8,7 +8,7 @@ use http::request::Parts;
 use unkai_model::identity::Project;
 use unkai_model::{Error, Id, Kind};
 use unkai_openstack::web::{Fault, Microversion, policy};
-use unkai_openstack::{Caller, Cloud};
+use unkai_openstack::{Caller, Cloud, RequestId};
 use unkai_store::{Store, Tx, View};
 
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub struct Cx {
     pub cloud: Cloud,
     pub caller: Caller,
     pub version: Microversion,
+    /// `req-...`, as the answer's headers say it.
+    pub request: String,
     params: Vec<(String, String)>,
 }
 
@@ -91,7 +93,8 @@ impl FromRequestParts<Cloud> for Cx {
         let Ok(version) = Microversion::from_request_parts(parts, cloud).await;
         let params = RawPathParams::from_request_parts(parts, cloud).await.map_err(IntoResponse::into_response)?;
         let params: Vec<_> = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let cx = Cx { cloud: cloud.clone(), caller, version, params };
+        let request = parts.extensions.get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+        let cx = Cx { cloud: cloud.clone(), caller, version, request, params };
         let said = cx.param("project_id");
         // Tokens of the whole system have no project to differ from.
         if !said.is_empty() && cx.caller.project.as_ref().is_some_and(|project| project.as_str() != said) {

@@ -4,6 +4,7 @@
 //! wanted of a volume is written to its `spec`; choosing a pool and making it so is the work of others.
 
 mod actions;
+mod connection;
 mod cx;
 mod page;
 mod snapshots;

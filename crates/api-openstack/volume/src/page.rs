@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use unkai_model::Kind;
+use unkai_model::{Error, Kind};
 use unkai_openstack::web::query::truth;
 use unkai_openstack::web::schema::as_int;
 use unkai_openstack::web::{Fault, Query};
@@ -105,7 +105,7 @@ pub fn cut<K: Kind>(mut items: Vec<Arc<K>>, query: &Query) -> Result<Page<K>, Fa
     let limit = query.limit()?;
     if let Some(marker) = query.get("marker") {
         let found = items.iter().position(|item| item.meta().id.as_str() == marker);
-        items.drain(..=found.ok_or_else(|| Fault::bad_request(format!("marker [{marker}] not found")))?);
+        items.drain(..=found.ok_or_else(|| Error::not_found::<K>(marker))?);
     }
     if let Some(text) = query.get("offset") {
         let offset: i64 = text.parse().map_err(|_| Fault::bad_request("offset must be an integer"))?;

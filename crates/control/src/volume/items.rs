@@ -12,6 +12,7 @@ use unkai_model::volume::{self, AttachState, Attachment, Backup, Mode, Pool, Sna
 use unkai_store::View;
 
 use super::sources::{self, is_read};
+use crate::assign::image_ref;
 
 /// The pools that a host looks after.
 pub fn pools(view: &View, host: &HostId) -> Vec<PoolItem> {
@@ -75,6 +76,7 @@ fn restore(view: &View, volume: &Volume) -> Option<Restore> {
     let wanted = volume.pending_restore()?;
     let from = match &wanted.from {
         volume::RestoreFrom::Snapshot(id) => RestoreFrom::Snapshot(id.to_string()),
+        volume::RestoreFrom::Image(id) => RestoreFrom::Image(image_ref(view, id)?),
         volume::RestoreFrom::Backup(id) => {
             let backup = view.get(id).filter(|backup| reaches(view, volume, &backup.repository))?;
             RestoreFrom::Backup { repository: view.get(&backup.repository)?.backend.clone(), backup: id.to_string() }

@@ -12,7 +12,6 @@
 //! is begun again by the next one, which the fencing generation lets write and the old one not.
 
 pub mod attachments;
-mod capabilities;
 pub mod carriers;
 pub(crate) mod items;
 pub mod operate;

@@ -9,11 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use unkai_model::compute::Host;
-use unkai_model::volume::{Pool, Source, Volume, VolumeType};
+use unkai_model::volume::{Pool, Source, Volume, VolumeType, unmet};
 use unkai_model::{Error, Id, Timestamp};
 use unkai_store::{Tx, View};
 
-use super::capabilities::unmet;
 use super::{carriers, reports, sources};
 use crate::placement::zone_of;
 
@@ -125,27 +124,6 @@ fn weight(pool: &Candidate) -> (usize, i64, Reverse<&str>) {
     (pool.hosts, pool.room - pool.promised, Reverse(&pool.name))
 }
 
-/// What extra specs are compared with: what the operator said, and what each pool has.
-pub fn capabilities(pool: &Pool) -> BTreeMap<String, String> {
-    let protocol = match pool.backend.driver() {
-        "rbd" => "ceph",
-        "iscsi" => "iSCSI",
-        "nfs" => "nfs",
-        _ => "file",
-    };
-    let own = [
-        ("volume_backend_name", pool.meta.name.as_str()),
-        ("pool_name", pool.meta.name.as_str()),
-        ("vendor_name", "Unkai"),
-        ("storage_protocol", protocol),
-        ("driver", pool.backend.driver()),
-        ("multiattach", "True"),
-        ("thin_provisioning_support", "True"),
-    ];
-    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    own.chain(pool.capabilities.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
-}
-
 /// The pools of a view, and the hosts of each that are up. Gathered once for many volumes.
 pub struct Sight(Vec<(Arc<Pool>, Vec<Arc<Host>>)>);
 
@@ -175,7 +153,7 @@ fn candidate(view: &View, pool: &Pool, hosts: &[Arc<Host>], want: &Want) -> Cand
         fault: hosts.iter().find_map(fault).filter(|_| !works),
         room: (pool.space().0 as f64 * pool.overcommit) as i64,
         promised: view.tally("pool_gib", pool.meta.id.as_str()),
-        capabilities: capabilities(pool),
+        capabilities: pool.offers(),
     }
 }
 

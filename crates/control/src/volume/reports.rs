@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use unkai_link::item::HostId;
 use unkai_link::volume::{BackupReport, PoolReport, VolumeReport};
-use unkai_model::compute::Fault;
+use unkai_model::compute::{Fault, Outcome};
 use unkai_model::image::Image;
 use unkai_model::volume::{
     Attachment, Backup, BackupFacts, BackupPhase, Pool, Reached, Snapshot, SnapshotPhase, Transfer, Volume, VolumePhase, VolumeStatus,
@@ -13,6 +13,7 @@ use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
 
 use super::{carriers, items, sources};
+use crate::actions;
 
 pub fn volume(tx: &mut Tx, host: &HostId, report: &VolumeReport) -> Result<(), Error> {
     let id = Id::<Volume>::new(report.volume.as_str());
@@ -34,6 +35,13 @@ pub fn volume(tx: &mut Tx, host: &HostId, report: &VolumeReport) -> Result<(), E
         })?;
     }
     let settled = Settled::of(&present, report);
+    if present.status.made && present.status.size_gib < present.spec.size_gib {
+        match &settled {
+            Settled::No => {}
+            Settled::All => actions::settle_growth(tx, &id, &Outcome::Success)?,
+            Settled::GivenUp(reason) => actions::settle_growth(tx, &id, &Outcome::Error(reason.clone()))?,
+        }
+    }
     snapshots(tx, &id, report, &settled)?;
     backups(tx, &id, report, &settled)?;
     upload(tx, &present, report, &settled)?;

@@ -80,13 +80,19 @@ fn stranded_backups(view: &View) -> Vec<(Id<Backup>, String)> {
 /// Volumes that cannot be put back to what they are to be.
 fn stranded_restores(view: &View) -> Vec<(Id<Volume>, String)> {
     let stranded = |volume: Arc<Volume>| {
-        let RestoreFrom::Backup(id) = &volume.pending_restore()?.from else { return None };
         let over = volume.is_settled() && matches!(volume.status.phase, VolumePhase::Failed(_));
-        let reason = match view.get(id) {
-            _ if over || volume.status.carrier.is_none() => return None,
-            Some(backup) if reaches(view, &volume, &backup.repository) => return None,
-            Some(backup) => unreached(view, &volume, &backup.repository),
-            None => Error::not_found::<Backup>(id).to_string(),
+        if over || volume.status.carrier.is_none() {
+            return None;
+        }
+        let reason = match &volume.pending_restore()?.from {
+            RestoreFrom::Snapshot(_) => return None,
+            RestoreFrom::Image(id) if image_ref(view, id).is_some() => return None,
+            RestoreFrom::Image(id) => format!("Image {id} has no content to start from"),
+            RestoreFrom::Backup(id) => match view.get(id) {
+                Some(backup) if reaches(view, &volume, &backup.repository) => return None,
+                Some(backup) => unreached(view, &volume, &backup.repository),
+                None => Error::not_found::<Backup>(id).to_string(),
+            },
         };
         Some((volume.meta.id.clone(), reason))
     };

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::sync::watch;
 use unkai_driver_qemu::{self as qemu, Vm};
 use unkai_driver_volume::{self as driver, Content, New, Repository, Spot};
+use unkai_link::item::ImageRef;
 use unkai_link::volume::{BackupWish, RestoreFrom, Source, Upload, VolumeItem};
 use unkai_model::Error;
 use unkai_model::volume::Backend;
@@ -41,17 +42,10 @@ impl Volumes {
     }
 
     async fn create(&self, item: &VolumeItem, local: &Local, step: &Step) -> Result<(), Error> {
-        let new = |content| New { bytes: item.size_gib * GIB, shared: item.shared, content, luks: item.encryption.as_ref().map(luks) };
+        let new = |content| new(item, content);
         let content = match &item.source {
             Source::Blank => Content::Blank,
-            Source::Image(image) => {
-                let base = self.servers.images.base(&self.servers.link()?, image).await?;
-                if base.virtual_size > item.size_gib * GIB {
-                    let needed = base.virtual_size.div_ceil(GIB);
-                    return Err(Error::invalid(format!("image {} needs {needed} GiB, and the volume has {}", image.id, item.size_gib)));
-                }
-                Content::Image { path: base.path, format: format_of(base.format) }
-            }
+            Source::Image(image) => self.of_image(item, image).await?,
             Source::Snapshot { volume, snapshot, encryption } => {
                 Content::Copy { from: Spot::snapshot(volume, snapshot), luks: encryption.as_ref().map(luks) }
             }
@@ -70,6 +64,16 @@ impl Volumes {
         };
         let (pool, id, new) = (pool(&item.backend)?.at(item.fence), item.id.clone(), new(content));
         self.run(item, local, step, move |job| pool.create(&id, &new, job)).await
+    }
+
+    /// An image as what a volume begins with. It is on this host then.
+    async fn of_image(&self, item: &VolumeItem, image: &ImageRef) -> Result<Content, Error> {
+        let base = self.servers.images.base(&self.servers.link()?, image).await?;
+        if base.virtual_size > item.size_gib * GIB {
+            let needed = base.virtual_size.div_ceil(GIB);
+            return Err(Error::invalid(format!("image {} needs {needed} GiB, and the volume has {}", image.id, item.size_gib)));
+        }
+        Ok(Content::Image { path: base.path, format: format_of(base.format) })
     }
 
     /// A copy of a volume that a server here writes: through its QEMU, into the draft of the new one.
@@ -137,6 +141,10 @@ impl Volumes {
                 let repository = repository_of(&repository)?;
                 self.run(item, local, step, move |job| pool.restore(&id, &repository, &backup, restore.number, job)).await
             }
+            RestoreFrom::Image(image) => {
+                let new = new(item, self.of_image(item, &image).await?);
+                self.run(item, local, step, move |job| pool.rewrite(&id, &new, restore.number, job)).await
+            }
         }
     }
 
@@ -202,6 +210,11 @@ impl Volumes {
         }
         None
     }
+}
+
+/// The volume as it is to be, with this content.
+fn new(item: &VolumeItem, content: Content) -> New {
+    New { bytes: item.size_gib * GIB, shared: item.shared, content, luks: item.encryption.as_ref().map(luks) }
 }
 
 fn export(pool: &driver::Pool, from: &Spot, luks: Option<&driver::Luks>, to: &Path, format: &str, job: &driver::Job) -> driver::Result<()> {

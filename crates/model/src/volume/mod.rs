@@ -13,6 +13,7 @@
 
 mod attachment;
 mod backup;
+mod capabilities;
 mod key;
 mod pool;
 mod snapshot;
@@ -23,6 +24,7 @@ mod volume_type;
 
 pub use attachment::{AttachState, Attachment, Mode};
 pub use backup::{Backup, BackupFacts, BackupPhase};
+pub use capabilities::unmet;
 pub use key::VolumeKey;
 pub use pool::{Backend, Pool, PoolStatus, Reached};
 pub use snapshot::{Snapshot, SnapshotPhase};

@@ -109,6 +109,27 @@ impl Pool {
         self.hosts.len() != 1
     }
 
+    /// What extra specs are compared with: what the operator said, and what each pool has.
+    pub fn offers(&self) -> BTreeMap<String, String> {
+        let protocol = match self.backend {
+            Backend::Rbd { .. } => "ceph",
+            Backend::Iscsi { .. } => "iSCSI",
+            Backend::Nfs { .. } => "nfs",
+            Backend::Files { .. } => "file",
+        };
+        let own = [
+            ("volume_backend_name", self.meta.name.as_str()),
+            ("pool_name", self.meta.name.as_str()),
+            ("vendor_name", "Unkai"),
+            ("storage_protocol", protocol),
+            ("driver", self.backend.driver()),
+            ("multiattach", "True"),
+            ("thin_provisioning_support", "True"),
+        ];
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        own.chain(self.capabilities.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
+    }
+
     /// Total and free GiB, as the host says that sees it best; when none of those that spoke can use it, as was known before.
     pub fn space(&self) -> (u64, u64) {
         let space = |works: bool| {

@@ -24,6 +24,9 @@ pub struct Snapshot {
     /// An administrator's word about its state.
     #[serde(default)]
     pub reset: Option<String>,
+    /// What a caller said about its progress.
+    #[serde(default)]
+    pub progress: Option<String>,
     /// Written from the reports of the volume's carrier.
     #[serde(default)]
     pub phase: SnapshotPhase,
@@ -36,6 +39,14 @@ pub enum SnapshotPhase {
     Creating,
     Available,
     Failed(String),
+}
+
+impl Snapshot {
+    /// One that is to be taken.
+    pub fn new(meta: Meta<Snapshot>, user: impl Into<String>, volume: impl Into<Id<Volume>>, size_gib: u64) -> Self {
+        let (description, metadata, deleted, reset, progress, phase) = Default::default();
+        Snapshot { meta, user: user.into(), volume: volume.into(), size_gib, description, metadata, deleted, reset, progress, phase }
+    }
 }
 
 impl Kind for Snapshot {

@@ -100,6 +100,7 @@ pub enum RestoreFrom {
     /// The newest snapshot of this volume.
     Snapshot(Id<Snapshot>),
     Backup(Id<Backup>),
+    Image(Id<Image>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,9 +190,10 @@ impl Volume {
             Source::Blank | Source::Image(_) => None,
         };
         let begins = begins.filter(|_| !self.status.made && self.status.fault.is_none() && !self.spec.deleted);
-        let put_back = self.pending_restore().map(|restore| match &restore.from {
-            RestoreFrom::Snapshot(id) => id.as_str(),
-            RestoreFrom::Backup(id) => id.as_str(),
+        let put_back = self.pending_restore().and_then(|restore| match &restore.from {
+            RestoreFrom::Snapshot(id) => Some(id.as_str()),
+            RestoreFrom::Backup(id) => Some(id.as_str()),
+            RestoreFrom::Image(_) => None,
         });
         begins.into_iter().chain(put_back)
     }

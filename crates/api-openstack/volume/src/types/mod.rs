@@ -54,17 +54,22 @@ fn find(view: &View, cx: &Cx) -> Result<Arc<VolumeType>, Fault> {
 /// Of the extra specs, those that callers other than administrators need to know.
 const FOR_ALL: [&str; 3] = ["multiattach", "replication_enabled", "RESKEY:availability_zones"];
 
-fn render(cx: &Cx, kind: &VolumeType) -> Value {
+pub fn render(cx: &Cx, kind: &VolumeType) -> Value {
     let specs = kind.extra_specs.iter().filter(|(key, _)| cx.is_admin() || FOR_ALL.contains(&key.as_str()));
     let specs: serde_json::Map<String, Value> = specs.map(|(key, value)| (key.clone(), json!(value))).collect();
-    let mut body = json!({
+    json!({
         "id": kind.meta.id,
         "name": kind.meta.name,
         "description": kind.description,
         "is_public": kind.public,
-        "os-volume-type-access:is_public": kind.public,
         "extra_specs": specs,
-    });
+    })
+}
+
+/// The same for those who look at it.
+fn full(cx: &Cx, kind: &VolumeType) -> Value {
+    let mut body = render(cx, kind);
+    body["os-volume-type-access:is_public"] = json!(kind.public);
     if cx.is_admin() {
         body["qos_specs_id"] = Value::Null;
     }
@@ -90,7 +95,7 @@ async fn list(cx: Cx, query: Query) -> Result<Json<Value>, Fault> {
     }
     page::sort(&view, &mut types, &query, key)?;
     let page = page::cut(types, &query)?;
-    Ok(Json(page.body(&cx, "volume_types", "types", |kind| render(&cx, kind))))
+    Ok(Json(page.body(&cx, "volume_types", "types", |kind| full(&cx, kind))))
 }
 
 fn key(name: &str) -> Option<Key<VolumeType>> {
@@ -110,7 +115,7 @@ async fn show(cx: Cx) -> Result<Json<Value>, Fault> {
         "default" => verbs::default_type(&view).map_err(|_| Fault::not_found("Default volume type can not be found."))?,
         _ => find(&view, &cx)?,
     };
-    Ok(Json(json!({ "volume_type": render(&cx, &kind) })))
+    Ok(Json(json!({ "volume_type": full(&cx, &kind) })))
 }
 
 fn said(name: Schema) -> Object {
@@ -159,7 +164,9 @@ async fn create(cx: Cx, body: Body) -> Result<Json<Value>, Fault> {
         })?)
     });
     let kind = made.await.map_err(taken(&wanted))?;
-    Ok(Json(json!({ "volume_type": render(&cx, &kind) })))
+    let mut body = render(&cx, &kind);
+    body["os-volume-type-access:is_public"] = json!(kind.public);
+    Ok(Json(json!({ "volume_type": body })))
 }
 
 async fn update(cx: Cx, body: Body) -> Result<Json<Value>, Fault> {

@@ -77,6 +77,8 @@ fn attach_new(tx: &mut Tx, volume: &Volume, server: &mut Server, how: How) -> Re
     let fence = tx
         .update(&volume.meta.id, |volume: &mut Volume| {
             volume.spec.fence += 1;
+            volume.spec.reset = None;
+            volume.spec.reserved = false;
             Ok::<_, Error>(())
         })?
         .spec
@@ -120,6 +122,10 @@ pub fn settle_off_host(tx: &mut Tx, attachment: &Id<Attachment>) -> Result<Arc<A
 /// Takes a volume from a server.
 pub fn detach(tx: &mut Tx, attachment: &Id<Attachment>, server: &mut Server) -> Result<(), Error> {
     let found = tx.require(attachment)?;
+    tx.update(&found.volume, |volume: &mut Volume| {
+        volume.spec.reset = None;
+        Ok::<_, Error>(())
+    })?;
     if found.state != AttachState::Attached {
         return Err(Error::invalid(
             "Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.",
@@ -192,7 +198,7 @@ fn may_use(view: &View, volume: &Volume, server: Option<&Id<Server>>) -> Result<
     let own = server.is_some_and(|server| of_server(view, id, server).is_some());
     let legal = match state(view, volume) {
         State::Available => true,
-        State::InUse => volume.spec.multi_attach,
+        State::InUse | State::Detaching => volume.spec.multi_attach,
         State::Reserved => own,
         _ => false,
     };

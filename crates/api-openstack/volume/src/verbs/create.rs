@@ -40,11 +40,11 @@ impl New {
 
 /// What the source says about the volume that is made from it.
 #[derive(Default)]
-struct Origin {
-    size_gib: u64,
+pub(super) struct Origin {
+    pub size_gib: u64,
     volume_type: Option<Id<VolumeType>>,
     bootable: bool,
-    image_metadata: BTreeMap<String, String>,
+    pub image_metadata: BTreeMap<String, String>,
     encrypted: bool,
     zone: Option<String>,
 }
@@ -101,8 +101,14 @@ fn key(tx: &mut Tx, cipher: &Cipher) -> Result<Id<VolumeKey>, Error> {
     Ok(tx.insert(VolumeKey { meta: Meta::new(tx.new_id()), passphrase, cipher: cipher.into(), mode: mode.into() })?.meta.id.clone())
 }
 
+/// Names of the only container that QEMU writes, LUKS in its first version.
+const PROVIDERS: [&str; 3] = ["luks", "LuksEncryptor", "nova.volume.encryptors.luks.LuksEncryptor"];
+
 /// A cipher in QEMU's words: `aes-xts-plain64` with 256 bits is two keys of 128. [`Error::Invalid`] for those that it does not have.
-pub fn qemu_words(cipher: &Cipher) -> Result<(&'static str, &'static str), Error> {
+fn qemu_words(cipher: &Cipher) -> Result<(&'static str, &'static str), Error> {
+    if !PROVIDERS.contains(&cipher.provider.as_str()) {
+        return Err(input(format!("Encryption provider {} is not supported; luks is.", cipher.provider)));
+    }
     match (cipher.cipher.as_deref().unwrap_or("aes-xts-plain64"), cipher.key_size) {
         ("aes-xts-plain64", Some(256)) => Ok(("aes-128", "xts")),
         ("aes-xts-plain64", None | Some(512)) => Ok(("aes-256", "xts")),
@@ -194,7 +200,7 @@ fn of_volume(volume: &Volume) -> Origin {
     }
 }
 
-fn of_image(image: &Image) -> Result<Origin, Error> {
+pub(super) fn of_image(image: &Image) -> Result<Origin, Error> {
     let (id, spec) = (&image.meta.id, &image.spec);
     if image.status.state != ImageState::Active {
         return Err(Error::invalid(format!("Invalid image identifier or unable to access requested image. Image {id} is not active.")));

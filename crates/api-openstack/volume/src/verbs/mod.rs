@@ -9,11 +9,13 @@ mod attach;
 mod create;
 mod delete;
 pub mod limits;
+mod restore;
 mod snapshot;
 mod state;
 
 pub use attach::{How, MOST_DISKS, attach, attach_made, attachments, detach, of_server, release, reserve, settle_off_host};
-pub use create::{New, create, default_type, qemu_words};
+pub use create::{New, create, default_type};
 pub use delete::{Going, delete};
+pub use restore::{put_back, reimage};
 pub use snapshot::{Wanted, delete_snapshot, snapshot};
 pub use state::{State, state};

@@ -39,17 +39,8 @@ pub fn snapshot(tx: &mut Tx, id: &Id<Volume>, wanted: Wanted) -> Result<Arc<Snap
     }
     let mut meta = Meta::new(tx.new_id()).named(wanted.name);
     meta.project = volume.meta.project.clone();
-    let snapshot = tx.insert(Snapshot {
-        meta,
-        user: wanted.user,
-        volume: id.clone(),
-        size_gib: volume.spec.size_gib,
-        description: wanted.description,
-        metadata: wanted.metadata,
-        deleted: false,
-        reset: None,
-        phase: SnapshotPhase::Creating,
-    })?;
+    let new = Snapshot::new(meta, wanted.user, id.clone(), volume.spec.size_gib);
+    let snapshot = tx.insert(Snapshot { description: wanted.description, metadata: wanted.metadata, ..new })?;
     touch(tx, id)?;
     Ok(snapshot)
 }

@@ -84,7 +84,8 @@ pub fn state(view: &View, volume: &Volume) -> State {
             (RestoreFrom::Backup(_), false) => State::RestoringBackup,
             (RestoreFrom::Backup(_), true) => State::ErrorRestoring,
             (RestoreFrom::Snapshot(_), false) => State::Reverting,
-            (RestoreFrom::Snapshot(_), true) => State::Error,
+            (RestoreFrom::Image(_), false) => State::Downloading,
+            (RestoreFrom::Snapshot(_) | RestoreFrom::Image(_), true) => State::Error,
         };
     }
     if view.by_index::<Backup>("volume", id).any(|backup| backup.phase == BackupPhase::Creating && !backup.deleted) {
@@ -108,13 +109,15 @@ fn reset(volume: &Volume) -> Option<State> {
 fn used(view: &View, volume: &Volume) -> State {
     let id = volume.meta.id.as_str();
     let any = |wanted: AttachState| view.by_index::<Attachment>("volume", id).any(|attachment| attachment.state == wanted);
-    if any(AttachState::Attached) {
-        State::InUse
-    } else if any(AttachState::Attaching) {
-        State::Attaching
-    } else if any(AttachState::Detaching) {
+    // What is being done comes before what is: it ends, and of several servers each has its turn.
+    if any(AttachState::Detaching) {
         State::Detaching
-    } else if any(AttachState::Reserved) || volume.spec.reserved {
+    } else if any(AttachState::Attaching) || volume.spec.reserved {
+        // `os-reserve` is the older way to say that it will be attached.
+        State::Attaching
+    } else if any(AttachState::Attached) {
+        State::InUse
+    } else if any(AttachState::Reserved) {
         State::Reserved
     } else if view.by_index::<Transfer>("volume", id).next().is_some() {
         State::AwaitingTransfer

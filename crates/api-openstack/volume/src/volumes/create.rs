@@ -63,7 +63,7 @@ pub async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
             Ok::<_, Fault>(verbs::create(tx, new)?)
         })
         .await?;
-    let shown = Shown { cx: &cx, view: &cx.store().view() }.full(&volume);
+    let shown = Shown { cx: &cx, view: &cx.store().view() }.changed(&volume);
     Ok((StatusCode::ACCEPTED, Json(json!({ "volume": shown }))).into_response())
 }
 
@@ -128,7 +128,7 @@ fn source(view: &View, cx: &Cx, wish: &Value) -> Result<Source, Fault> {
 }
 
 /// An image by its id, or by an address that ends with it.
-fn the_image(view: &View, cx: &Cx, reference: &str) -> Result<Id<Image>, Fault> {
+pub fn the_image(view: &View, cx: &Cx, reference: &str) -> Result<Id<Image>, Fault> {
     let id = Id::<Image>::new(reference.rsplit('/').next().unwrap_or(reference));
     let visible = |image: &Image| cx.sees(image.meta.project.as_ref()) || image.is_visible_to(cx.caller.project.as_ref());
     let found = view.get(&id).filter(|image| visible(image));

@@ -1,6 +1,6 @@
 //! Volumes: `/volumes`.
 
-mod create;
+pub mod create;
 mod filter;
 mod list;
 pub mod metadata;
@@ -85,7 +85,7 @@ async fn update(cx: Cx, body: Body) -> Result<Json<Value>, Fault> {
             })
         })
         .await?;
-    Ok(Json(json!({ "volume": Shown { cx: &cx, view: &cx.store().view() }.full(&volume) })))
+    Ok(Json(json!({ "volume": Shown { cx: &cx, view: &cx.store().view() }.changed(&volume) })))
 }
 
 async fn delete(cx: Cx, query: Query) -> Result<Response, Fault> {

@@ -23,7 +23,28 @@ impl Shown<'_> {
         json!({ "id": id, "name": volume.meta.name, "links": links(self.cx, &format!("volumes/{id}")) })
     }
 
+    /// All there is to know.
     pub fn full(&self, volume: &Volume) -> Value {
+        let (spec, cx) = (&volume.spec, self.cx);
+        let mut body = self.changed(volume);
+        let mut say = |key: &str, value: Value| body[key] = value;
+        say("os-vol-tenant-attr:tenant_id", json!(volume.meta.project));
+        if !spec.image_metadata.is_empty() {
+            say("volume_image_metadata", json!(spec.image_metadata));
+        }
+        if cx.is_admin() {
+            say("os-vol-host-attr:host", json!(self.backend(volume)));
+            say("os-vol-mig-status-attr:migstat", Value::Null);
+            say("os-vol-mig-status-attr:name_id", Value::Null);
+        }
+        if let Some(fault) = volume.status.fault.as_ref() {
+            say("unkai:fault", json!(fault.message));
+        }
+        body
+    }
+
+    /// What those see who made or changed it.
+    pub fn changed(&self, volume: &Volume) -> Value {
         let (spec, cx) = (&volume.spec, self.cx);
         let kind = self.view.get(&spec.volume_type);
         let mut body = json!({
@@ -45,38 +66,14 @@ impl Shown<'_> {
             "bootable": if spec.bootable { "true" } else { "false" },
             "encrypted": spec.key.is_some(),
             "multiattach": spec.multi_attach,
+            "migration_status": null,
             "replication_status": null,
             "consistencygroup_id": null,
-            "os-vol-tenant-attr:tenant_id": volume.meta.project,
         });
         let mut say = |key: &str, value: Value| body[key] = value;
-        if !spec.image_metadata.is_empty() {
-            say("volume_image_metadata", json!(spec.image_metadata));
-        }
-        if spec.read_only {
-            say("metadata", {
-                let mut metadata = spec.metadata.clone();
-                metadata.insert("readonly".into(), "True".into());
-                json!(metadata)
-            });
-        }
-        if cx.is_admin() {
-            say("os-vol-host-attr:host", json!(self.backend(volume)));
-            say("os-vol-mig-status-attr:migstat", Value::Null);
-            say("os-vol-mig-status-attr:name_id", Value::Null);
-        }
         for (minor, key, value, admin) in [
             (13, "group_id", Value::Null, false),
             (21, "provider_id", Value::Null, true),
-            (
-                47,
-                "backup_id",
-                json!(match &spec.source {
-                    Source::Backup(id) => Some(id),
-                    _ => None,
-                }),
-                false,
-            ),
             (48, "service_uuid", json!(volume.status.carrier), false),
             (48, "shared_targets", json!(false), false),
             (61, "cluster_name", Value::Null, true),
@@ -87,8 +84,8 @@ impl Shown<'_> {
                 say(key, value);
             }
         }
-        if let Some(fault) = volume.status.fault.as_ref() {
-            say("unkai:fault", json!(fault.message));
+        if let (Source::Backup(id), true) = (&spec.source, cx.version.at_least(47)) {
+            say("backup_id", json!(id));
         }
         body
     }

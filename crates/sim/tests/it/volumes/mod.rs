@@ -117,9 +117,7 @@ async fn add_snapshot(cloud: &Cloud, volume: &Id<Volume>) -> Id<Snapshot> {
         .act(move |tx| {
             cloud::change_volume(tx, &of, |_| {})?;
             let (meta, volume) = (Meta::new(tx.new_id()).named("s"), of.clone());
-            let (description, metadata, reset, phase) = Default::default();
-            let new = Snapshot { meta, user: "u".into(), volume, size_gib: 1, description, metadata, deleted: false, reset, phase };
-            tx.insert(new).map(|snapshot| snapshot.meta.id.clone())
+            tx.insert(Snapshot::new(meta, "u", volume, 1)).map(|snapshot| snapshot.meta.id.clone())
         })
         .await;
     cloud.until("the snapshot is settled", |view| view.get(&id).is_some_and(|snapshot| snapshot.phase != SnapshotPhase::Creating)).await;

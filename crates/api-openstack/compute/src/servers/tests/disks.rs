@@ -38,11 +38,9 @@ impl World {
     async fn snapshot(&self, volume: &str, size_gib: u64) -> String {
         let volume = Id::<Volume>::new(volume);
         let body = move |tx: &mut unkai_store::Tx| {
-            let (description, metadata, deleted, reset) = Default::default();
-            let phase = SnapshotPhase::Available;
             let meta = Meta::new(tx.new_id()).owned_by("p");
             let volume = volume.clone();
-            let snapshot = Snapshot { meta, user: "u".into(), volume, size_gib, description, metadata, deleted, reset, phase };
+            let snapshot = Snapshot { phase: SnapshotPhase::Available, ..Snapshot::new(meta, "u", volume, size_gib) };
             Ok::<_, Error>(tx.insert(snapshot)?.meta.id.to_string())
         };
         self.cloud.store.transact(body).await.unwrap()

@@ -194,10 +194,7 @@ fn an_ended_server_takes_along_what_was_to_end_with_it() {
             attach(tx, &id, &mut server, how)?;
         }
         let meta = Meta::new("snap").owned_by("p");
-        let (description, metadata, deleted, reset, phase) = Default::default();
-        let snapshot =
-            Snapshot { meta, user: "u".into(), volume: "kept".into(), size_gib: 1, description, metadata, deleted, reset, phase };
-        tx.insert(snapshot)?;
+        tx.insert(Snapshot::new(meta, "u", "kept", 1))?;
         release(tx, &server.meta.id)?;
         let deleted = |id: &str| tx.require(&Id::<Volume>::new(id)).map(|volume| (volume.spec.deleted, volume.meta.generation));
         assert_eq!((deleted("stays")?, deleted("goes")?, deleted("kept")?), ((false, 1), (true, 2), (false, 1)));

@@ -7,6 +7,7 @@ mod real {
     pub mod harness;
     mod life;
     mod migration;
+    mod network_volumes;
     mod suspend;
     mod volumes;
 }

@@ -16,6 +16,9 @@ mod versions;
 mod volumes;
 mod zones;
 
+#[cfg(test)]
+mod tests;
+
 use axum::middleware;
 use unkai_openstack::web::{Dialect, Microversion, no_such_method, no_such_resource};
 use unkai_openstack::{Cloud, Routes};

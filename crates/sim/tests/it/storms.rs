@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use unkai_sim::storm::{Plan, STORMS, run_alone};
+use unkai_sim::storm::{Plan, mix, run_alone};
 
 fn plan(storm: &str, seed: u64) -> Plan {
-    let mix = STORMS.iter().find(|(name, _)| *name == storm).unwrap().1;
+    let mix = mix::find(storm).unwrap().mix;
     Plan { hosts: 4, servers: 8, seed, mix, lasts: Duration::from_secs(120) }
 }
 
@@ -16,7 +16,7 @@ fn weather(storm: &'static str, seeds: std::ops::Range<u64>) {
         let mut sums = [0; 4];
         for seed in seeds {
             let outcome = run_alone(plan(storm, seed));
-            assert!(outcome.broken.is_empty(), "{storm}, seed {seed}: {outcome}");
+            assert!(outcome.broken.is_empty(), "{storm}, seed {seed}: {outcome}\n{}", outcome.broken.join("\n"));
             let counts = [outcome.failures, outcome.failovers, outcome.volumes, outcome.moved_volumes];
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }

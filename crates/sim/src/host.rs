@@ -78,6 +78,13 @@ impl State {
     fn holds_lease(&self) -> bool {
         self.lease.is_some_and(|end| Instant::now() < end)
     }
+
+    fn end_unleased(&mut self) {
+        if !self.holds_lease() {
+            let running = self.servers.values_mut().filter(|instance| instance.leased && instance.is_running());
+            running.for_each(|instance| instance.phase = off());
+        }
+    }
 }
 
 fn off() -> Phase {
@@ -126,9 +133,17 @@ impl Machine {
         self.lock().slow = slow;
     }
 
-    /// Its guests stand still, or go on.
-    pub fn set_frozen(&self, frozen: bool) {
-        self.lock().frozen = frozen;
+    /// The whole machine stands still.
+    pub fn freeze(&self) {
+        self.lock().frozen = true;
+    }
+
+    /// It goes on. Its guard looks before what the guests do is counted: on a real machine guests may compute for the moment that takes, and
+    /// only the fences of their volumes hold them.
+    pub fn thaw(&self) {
+        let mut state = self.lock();
+        state.frozen = false;
+        state.end_unleased();
     }
 
     /// Its agent looks at all its items again, and says again all that it has said of them.
@@ -148,10 +163,7 @@ impl Machine {
         loop {
             let lease = {
                 let mut state = self.lock();
-                if !state.holds_lease() {
-                    let mut running = state.servers.values_mut().filter(|instance| instance.leased && instance.is_running());
-                    running.by_ref().for_each(|instance| instance.phase = off());
-                }
+                state.end_unleased();
                 state.lease.filter(|end| Instant::now() < *end)
             };
             match lease {

@@ -62,7 +62,7 @@ impl Storm {
             Failure::StoppedMachine => {
                 let one = &self.boxes[victim];
                 one.wire.send_replace(Wire::Holds);
-                one.machine.set_frozen(true);
+                one.machine.freeze();
                 one.agent_gate.close();
                 one.guard_gate.close();
             }
@@ -135,7 +135,7 @@ impl Storm {
         let one = &self.boxes[number];
         one.guard_gate.open();
         one.agent_gate.open();
-        one.machine.set_frozen(false);
+        one.machine.thaw();
         one.machine.set_slow(Duration::ZERO);
         one.wire.send_replace(Wire::Carries);
         if one.agent.is_none() {

@@ -126,7 +126,8 @@ impl Kind for Backup {
     const NOUN: &'static str = "backup";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `volume`, `parent`, `repository`, `carrier`, `key`, `deleting`, and `wished` while it is to be made. Tallies: `backups`, `backup_gigabytes` of the project.
+    /// Indexes: `project`, `volume`, `parent`, `repository`, `carrier`, `key`, `deleting`, and while it is to be made `wished` and
+    /// `reads`: the snapshot it is made of. Tallies: `backups`, `backup_gigabytes` of the project.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
         d.index("project", project);
@@ -150,6 +151,9 @@ impl Kind for Backup {
         }
         if self.is_wished() {
             d.index("wished", "yes");
+            if let Some(snapshot) = &self.snapshot {
+                d.index("reads", snapshot);
+            }
         }
         d.tally("backups", project, 1);
         d.tally("backup_gigabytes", project, self.size_gib as i64);

@@ -64,14 +64,14 @@ fn is_of_this_cloud(view: &View, attachment: &Attachment) -> bool {
 }
 
 async fn brief_list(cx: Cx, query: Query) -> Result<Json<Value>, Fault> {
-    list(&cx, &query, |_, attachment| brief(attachment)).await
+    list(&cx, &query, "attachments", |_, attachment| brief(attachment)).await
 }
 
 async fn full_list(cx: Cx, query: Query) -> Result<Json<Value>, Fault> {
-    list(&cx, &query, full).await
+    list(&cx, &query, "attachments/detail", full).await
 }
 
-async fn list(cx: &Cx, query: &Query, render: fn(&View, &Attachment) -> Value) -> Result<Json<Value>, Fault> {
+async fn list(cx: &Cx, query: &Query, path: &str, render: fn(&View, &Attachment) -> Value) -> Result<Json<Value>, Fault> {
     cx.version.require(27..)?;
     let view = cx.view().await?;
     let mut all = page::visible::<Attachment>(&view, cx, query)?;
@@ -85,7 +85,7 @@ async fn list(cx: &Cx, query: &Query, render: fn(&View, &Attachment) -> Value) -
     }
     page::sort(&view, &mut all, query, key)?;
     let page = page::cut(all, query)?;
-    Ok(Json(page.body(cx, "attachments", "attachments", |attachment| render(&view, attachment))))
+    Ok(Json(page.body(cx, "attachments", path, |attachment| render(&view, attachment))))
 }
 
 fn key(name: &str) -> Option<Key<Attachment>> {

@@ -20,6 +20,8 @@ async fn an_attachment_is_reserved_completed_and_ended() {
     expect(204, s.member("POST", &format!("{path}/action"), json!({ "os-complete": {} })).await);
     assert_eq!(s.status(&id).await, "in-use");
     let list = expect(200, s.member("GET", &format!("/attachments/detail?volume_id={id}"), Value::Null).await);
+    let page = expect(200, s.member("GET", "/attachments/detail?limit=1", Value::Null).await);
+    assert!(page["attachments_links"][0]["href"].as_str().unwrap().contains("/attachments/detail?"));
     assert_eq!((&list["attachments"][0]["status"], &list["attachments"][0]["connection_info"]), (&json!("attached"), &json!({})));
     assert_eq!(expect(200, s.member("DELETE", &path, Value::Null).await), json!({ "attachments": [] }));
     assert_eq!(s.status(&id).await, "available");

@@ -42,8 +42,8 @@ async fn status(s: &Setup, id: &str) -> Value {
 async fn backups_are_made_in_chains_and_go_in_order() {
     let s = Setup::new().await;
     let volume = s.volume(json!({ "size": 2 })).await;
-    let none = refusal(404, s.member("POST", "/backups", json!({ "backup": { "volume_id": volume } })).await);
-    assert!(none.contains("keeps backups"), "{none}");
+    let none = refusal(503, s.member("POST", "/backups", json!({ "backup": { "volume_id": volume } })).await);
+    assert!(none.starts_with("Service cinder-backup could not be found"), "{none}");
     keeping(&s).await;
     let first = json!({ "volume_id": volume, "incremental": true });
     assert!(refusal(400, s.member("POST", "/backups", json!({ "backup": first })).await).contains("No backups available"));
@@ -65,6 +65,35 @@ async fn backups_are_made_in_chains_and_go_in_order() {
     assert_eq!(status(&s, &more).await, "deleting", "it is tried again");
     let changed = expect(200, s.member("PUT", &format!("/backups/{full}"), json!({ "backup": { "name": "whole" } })).await);
     assert_eq!(changed["backup"]["name"], "whole");
+}
+
+#[tokio::test]
+async fn an_incremental_backup_waits_for_the_repository_of_the_earlier_ones() {
+    let s = Setup::new().await;
+    keeping(&s).await;
+    let volume = s.volume(json!({})).await;
+    let first = made(&s, json!({ "volume_id": volume })).await;
+    let mut another = Pool::new(Meta::new("another").named("another"), Backend::Files { dir: "/elsewhere".into() });
+    another.keeps_backups = true;
+    s.put(another).await;
+    let disable = |why: Option<&'static str>| {
+        s.act(move |tx| {
+            tx.update(&Id::<Pool>::new("pool"), |pool: &mut Pool| {
+                pool.disabled = why.map(str::to_owned);
+                Ok::<_, Error>(())
+            })
+            .map(drop)
+        })
+    };
+    disable(Some("worn out")).await;
+    let more = json!({ "volume_id": volume, "incremental": true });
+    expect(503, s.member("POST", "/backups", json!({ "backup": more })).await);
+    let whole = made(&s, json!({ "volume_id": volume })).await;
+    disable(None).await;
+    let more = made(&s, more).await;
+    let view = s.cloud.store.view();
+    let repository = |id: &str| view.get(&Id::<Backup>::new(id)).unwrap().repository.to_string();
+    assert_eq!([&first, &whole, &more].map(|id| repository(id)), ["pool", "another", "another"], "it builds on the newest");
 }
 
 #[tokio::test]

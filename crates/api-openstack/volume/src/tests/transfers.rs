@@ -33,6 +33,23 @@ async fn who_knows_the_key_gets_the_volume_and_its_snapshots() {
 }
 
 #[tokio::test]
+async fn pages_go_on_as_they_began() {
+    let s = Setup::new().await;
+    for _ in 0..2 {
+        let id = s.volume(json!({})).await;
+        expect(202, s.member("POST", "/volume-transfers", json!({ "transfer": { "volume_id": id } })).await);
+    }
+    let page = expect(200, s.member("GET", "/volume-transfers/detail?limit=1", Value::Null).await);
+    let next = page["transfers_links"][0]["href"].as_str().unwrap();
+    assert!(next.contains("/os-volume-transfer/detail?"), "{next}");
+    let path = next.split_once("/v3/p").unwrap().1;
+    let second = expect(200, s.member("GET", path, Value::Null).await);
+    assert_eq!(second["transfers"].as_array().unwrap().len(), 1);
+    assert_ne!(second["transfers"][0]["id"], page["transfers"][0]["id"]);
+    assert!(second["transfers"][0]["created_at"].is_string(), "{second}");
+}
+
+#[tokio::test]
 async fn an_offer_is_taken_back() {
     let mut s = Setup::new().await;
     let id = s.volume(json!({})).await;

@@ -54,20 +54,20 @@ fn full(cx: &Cx, transfer: &Transfer) -> Value {
 }
 
 async fn brief_list(cx: Cx, query: Query) -> Result<Json<Value>, Fault> {
-    list(&cx, &query, brief).await
+    list(&cx, &query, "os-volume-transfer", brief).await
 }
 
 async fn full_list(cx: Cx, query: Query) -> Result<Json<Value>, Fault> {
-    list(&cx, &query, full).await
+    list(&cx, &query, "os-volume-transfer/detail", full).await
 }
 
-async fn list(cx: &Cx, query: &Query, render: fn(&Cx, &Transfer) -> Value) -> Result<Json<Value>, Fault> {
+async fn list(cx: &Cx, query: &Query, path: &str, render: fn(&Cx, &Transfer) -> Value) -> Result<Json<Value>, Fault> {
     let view = cx.view().await?;
     let mut transfers = page::visible::<Transfer>(&view, cx, query)?;
     transfers.retain(|transfer| query.get("name").is_none_or(|name| transfer.meta.name == name));
     page::sort(&view, &mut transfers, query, key)?;
     let page = page::cut(transfers, query)?;
-    Ok(Json(page.body(cx, "transfers", "os-volume-transfer", |transfer| render(cx, transfer))))
+    Ok(Json(page.body(cx, "transfers", path, |transfer| render(cx, transfer))))
 }
 
 fn key(name: &str) -> Option<Key<Transfer>> {

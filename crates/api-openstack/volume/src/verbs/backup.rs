@@ -44,9 +44,11 @@ pub fn backup(tx: &mut Tx, id: &Id<Volume>, new: NewBackup) -> Result<Arc<Backup
     let snapshot = new.snapshot.as_ref().map(|id| the_snapshot(&view, &volume, id)).transpose()?;
     let parent = if new.incremental { Some(newest(&view, &volume)?) } else { None };
     let repository = match &parent {
-        Some(parent) => parent.repository.clone(),
-        None => repository(&view, &volume).ok_or_else(no_service)?,
+        // Its pieces are where the others are.
+        Some(parent) => view.get(&parent.repository).filter(|pool| works(&volume, pool)),
+        None => repository(&view, &volume),
     };
+    let repository = repository.ok_or_else(no_service)?.meta.id.clone();
     if let Some(project) = &volume.meta.project {
         limits::check(tx, project, &["backups", "backup_gigabytes"]);
     }
@@ -68,7 +70,8 @@ pub fn backup(tx: &mut Tx, id: &Id<Volume>, new: NewBackup) -> Result<Arc<Backup
 }
 
 fn no_service() -> Error {
-    Error::NotFound { kind: "storage pool that keeps backups, works and is reached by the volume's host", id: String::new() }
+    let why = "no storage pool that keeps backups works and is reached by the volume's host, or it is not where the earlier ones are";
+    Error::unavailable(format!("Service cinder-backup could not be found: {why}."))
 }
 
 fn the_snapshot(view: &View, volume: &Volume, id: &Id<Snapshot>) -> Result<Arc<Snapshot>, Error> {
@@ -89,17 +92,17 @@ fn newest(view: &View, volume: &Volume) -> Result<Arc<Backup>, Error> {
 }
 
 /// Where a backup goes: a place that works for who works on the volume, another than the volume's own if there is one, the emptiest.
-fn repository(view: &View, volume: &Volume) -> Option<Id<Pool>> {
+fn repository(view: &View, volume: &Volume) -> Option<Arc<Pool>> {
+    let pools = view.all::<Pool>().filter(|pool| works(volume, pool));
+    pools.max_by_key(|pool| (Some(&pool.meta.id) != volume.status.pool.as_ref(), pool.space().1, Reverse(pool.meta.name.clone())))
+}
+
+/// Who works on the volume can put backups there.
+fn works(volume: &Volume, pool: &Pool) -> bool {
     let carrier = volume.status.carrier.as_ref();
-    let works = |pool: &Pool| {
-        let reached = carrier.is_none_or(|carrier| pool.is_reached_by(carrier));
-        let fault = carrier.and_then(|carrier| pool.status.hosts.get(carrier)).is_some_and(|reached| reached.fault.is_some());
-        pool.keeps_backups && pool.disabled.is_none() && reached && !fault
-    };
-    let pools = view.all::<Pool>().filter(|pool| works(pool));
-    let best =
-        pools.max_by_key(|pool| (Some(&pool.meta.id) != volume.status.pool.as_ref(), pool.space().1, Reverse(pool.meta.name.clone())));
-    best.map(|pool| pool.meta.id.clone())
+    let reached = carrier.is_none_or(|carrier| pool.is_reached_by(carrier));
+    let fault = carrier.and_then(|carrier| pool.status.hosts.get(carrier)).is_some_and(|reached| reached.fault.is_some());
+    pool.keeps_backups && pool.disabled.is_none() && reached && !fault
 }
 
 /// The state of a backup in the field's words.

@@ -176,6 +176,7 @@ impl Machine {
     fn renew(&self, asked: Instant, lease: Duration) {
         let mut state = self.lock();
         state.lease = Some(asked + lease.div_f64(state.pace));
+        tracing::debug!(host = %self.host, asked = ?asked.elapsed(), ?lease, "may run on");
         drop(state);
         self.changed.notify_one();
     }
@@ -451,7 +452,10 @@ impl Work<'_> {
             let ports = item.ports.iter().map(|port| Id::new(port.as_str())).collect();
             let (generation, incarnation, leased) = (item.generation, item.incarnation, item.leased);
             let instance = Instance { generation, incarnation, phase: phase.clone(), leased, volumes, ports };
+            tracing::debug!(host = %self.machine.host, server = %item.id, ?instance, "is");
             state.servers.insert(item.id.clone(), instance);
+            // The guard looks at what is new here too: it may need a lease from now on.
+            self.machine.changed.notify_one();
         }
         Some(phase)
     }

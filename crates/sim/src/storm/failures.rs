@@ -35,6 +35,7 @@ impl Storm {
     }
 
     async fn strike(&mut self, failure: Failure, victim: usize) {
+        tracing::info!(at = ?self.began.elapsed(), ?failure, host = %self.boxes[victim].machine.host, "strikes");
         let seconds = |chance: &mut crate::source::Chance, most: u64| Duration::from_millis(200 + chance.below(most * 1000));
         match failure {
             Failure::Power => {
@@ -133,6 +134,7 @@ impl Storm {
 
     fn heal(&mut self, number: usize) {
         let one = &self.boxes[number];
+        tracing::info!(at = ?self.began.elapsed(), host = %one.machine.host, "healed");
         one.guard_gate.open();
         one.agent_gate.open();
         one.machine.thaw();

@@ -76,6 +76,26 @@ fn everything_fails() {
     weather("everything", 0..16);
 }
 
+/// The dial was turned while the server ran, and the host's last lease was over: its guard was not told, and it ran on.
+#[test]
+fn a_running_server_that_needs_a_lease_from_now_on_ends_without_one() {
+    weather_of("echo", 401);
+}
+
+/// A machine that stood still went on as if it had its lease, until its guard looked.
+#[test]
+fn guests_of_a_machine_that_stood_still_do_not_go_on_without_a_lease() {
+    for seed in [22, 130, 156] {
+        weather_of("stopped", seed);
+    }
+    weather_of("everything", 101);
+}
+
+fn weather_of(storm: &str, seed: u64) {
+    let outcome = run_alone(plan(storm, seed));
+    assert!(outcome.broken.is_empty(), "{storm}, seed {seed}: {outcome}\n{}", outcome.broken.join("\n"));
+}
+
 /// The same storm again is the same to the last write.
 #[test]
 fn one_seed_is_one_storm() {

@@ -4,6 +4,7 @@
 //! real one does, and may die and come back at any moment.
 
 pub mod cloud;
+pub mod fleet;
 pub mod host;
 pub mod pause;
 pub mod source;

@@ -1,6 +1,10 @@
-//! `unkai sim`: storms in a simulated cloud, from seeds.
+//! `unkai sim`: storms in a simulated cloud, from seeds; and figures of a large one.
+
+mod figures;
+mod scale;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -25,7 +29,7 @@ pub struct SimArgs {
     /// So many seeds, from that one on.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=19_000))]
     hosts: u64,
     /// Servers at the beginning; more are made and deleted meanwhile. Two for each host by default.
     #[arg(long)]
@@ -33,12 +37,24 @@ pub struct SimArgs {
     /// For how long things go on failing, on the simulated clock.
     #[arg(long, default_value = "120s", value_parser = duration)]
     lasts: Duration,
+    /// No storm: measure one controller with these hosts and servers. Takes minutes.
+    #[arg(long)]
+    scale: bool,
+    /// The hosts' side of that, in a process of its own.
+    #[arg(long, hide = true)]
+    fleet: Option<PathBuf>,
 }
 
 pub fn run(args: &SimArgs) -> Result<()> {
     if args.list {
         list();
         return Ok(());
+    }
+    if let Some(socket) = &args.fleet {
+        return scale::fleet(socket, args.hosts as usize);
+    }
+    if args.scale {
+        return scale::run(args.hosts as usize, args.servers.unwrap_or(10 * args.hosts) as usize);
     }
     let kind = mix::find(&args.storm).with_context(|| format!("there is no storm `{}`; `unkai sim --list` names them", args.storm))?;
     let servers = args.servers.unwrap_or(2 * args.hosts);

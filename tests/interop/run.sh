@@ -92,7 +92,7 @@ flavor_ref_alt = $flavor_alt
 fixed_network_name = interop
 min_compute_nodes = $hosts
 max_microversion = 2.100
-build_timeout = 300
+build_timeout = 120
 [compute-feature-enabled]
 resize = true
 snapshot = true
@@ -116,7 +116,7 @@ connect_method = floating
 auth_method = keypair
 ssh_key_type = ecdsa
 ping_timeout = 120
-ssh_timeout = 240
+ssh_timeout = ${SSH_TIMEOUT:-240}
 network_for_ssh = public
 image_ssh_user = debian
 image_ssh_password = gocubsgo
@@ -137,7 +137,7 @@ import_image = true
 os_glance_reserved = true
 image_format_enforcement = false
 [volume]
-build_timeout = 300
+build_timeout = 120
 min_microversion = 3.0
 max_microversion = 3.70
 storage_protocol = file

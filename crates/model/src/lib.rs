@@ -68,6 +68,7 @@ macro_rules! for_each_kind {
             $crate::compute::ServerGroup,
             $crate::volume::Attachment,
             $crate::volume::Backup,
+            $crate::volume::DefaultType,
             $crate::volume::Pool,
             $crate::volume::Snapshot,
             $crate::volume::Transfer,

@@ -4,15 +4,20 @@
 //! wanted of a volume is written to its `spec`; choosing a pool and making it so is the work of others.
 
 mod actions;
+mod admin;
 mod connection;
 mod cx;
 mod page;
+mod quotas;
 mod snapshots;
 mod types;
 pub mod verbs;
 mod versions;
 mod volumes;
 mod zones;
+
+#[cfg(test)]
+mod tests;
 
 use axum::middleware;
 use unkai_openstack::web::{Dialect, Microversion, no_such_method, no_such_resource};
@@ -42,5 +47,12 @@ pub fn routes(_: &Cloud) -> Routes {
 }
 
 fn resources() -> Routes {
-    Routes::new().merge(volumes::routes()).merge(actions::routes()).merge(snapshots::routes()).merge(types::routes()).merge(zones::routes())
+    Routes::new()
+        .merge(volumes::routes())
+        .merge(actions::routes())
+        .merge(snapshots::routes())
+        .merge(types::routes())
+        .merge(zones::routes())
+        .merge(quotas::routes())
+        .merge(admin::routes())
 }

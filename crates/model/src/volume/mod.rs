@@ -14,6 +14,7 @@
 mod attachment;
 mod backup;
 mod capabilities;
+mod default_type;
 mod key;
 mod pool;
 mod snapshot;
@@ -25,6 +26,7 @@ mod volume_type;
 pub use attachment::{AttachState, Attachment, Mode};
 pub use backup::{Backup, BackupFacts, BackupPhase};
 pub use capabilities::unmet;
+pub use default_type::DefaultType;
 pub use key::VolumeKey;
 pub use pool::{Backend, Pool, PoolStatus, Reached};
 pub use snapshot::{Snapshot, SnapshotPhase};

@@ -71,6 +71,9 @@ pub struct VolumeSpec {
     /// An administrator's word about its state, good until the generation after this one: (state, generation).
     #[serde(default)]
     pub reset: Option<(String, u64)>,
+    /// When the fault arose whose message its owner has put away.
+    #[serde(default)]
+    pub put_away: Option<Timestamp>,
     /// Fencing: counts the hosts and servers that were given it. The pool refuses older ones.
     #[serde(default)]
     pub fence: u64,
@@ -169,6 +172,7 @@ impl VolumeSpec {
             deleted: false,
             reserved: false,
             reset: None,
+            put_away: None,
             fence: 0,
         }
     }

@@ -129,7 +129,12 @@ pub fn reimage(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resu
     let image = the_image(&tx.view(), cx, body["image_id"].as_str().unwrap_or_default())?;
     let reserved = as_bool(&body["reimage_reserved"]);
     let now = state(&tx.view(), volume);
-    if !matches!(now, State::Available | State::Error) && !(reserved && now == State::Reserved) {
+    let legal = match now {
+        State::Available | State::Error => true,
+        State::Reserved | State::Attaching => reserved,
+        _ => false,
+    };
+    if !legal {
         let id = &volume.meta.id;
         return Err(Fault::bad_request(format!(
             "Invalid volume: Volume {id} status must be available or error to reimage, but is {}.",

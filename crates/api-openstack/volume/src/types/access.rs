@@ -47,7 +47,7 @@ async fn action(cx: Cx, body: Body) -> Result<Response, Fault> {
         Some(other) => return Err(Fault::bad_request(format!("There is no such action: {other}"))),
         None => return Err(Fault::bad_request("Malformed request body")),
     };
-    if adds { &*ADD } else { &*REMOVE }.check_body(&body, cx.version)?;
+    if adds { &ADD } else { &REMOVE }.check_body(&body, cx.version)?;
     cx.require_admin(if adds {
         "volume_extension:volume_type_access:addProjectAccess"
     } else {

@@ -1,6 +1,7 @@
 //! Volume types: `/types`. Operators make them; what they say of pools and encryption, only operators see.
 
 mod access;
+mod default;
 mod encryption;
 mod extra_specs;
 
@@ -10,7 +11,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
-use unkai_model::volume::{Volume, VolumeType};
+use unkai_model::identity::Project;
+use unkai_model::volume::{DefaultType, Volume, VolumeType};
 use unkai_model::{Error, Id, Meta};
 use unkai_openstack::Routes;
 use unkai_openstack::web::query::truth;
@@ -32,6 +34,7 @@ pub fn routes() -> Routes {
         .merge(extra_specs::routes())
         .merge(encryption::routes())
         .merge(access::routes())
+        .merge(default::routes())
 }
 
 /// A type by its id or name, when the caller may use it.
@@ -112,7 +115,9 @@ fn key(name: &str) -> Option<Key<VolumeType>> {
 async fn show(cx: Cx) -> Result<Json<Value>, Fault> {
     let view = cx.view().await?;
     let kind = match cx.param("id") {
-        "default" => verbs::default_type(&view).map_err(|_| Fault::not_found("Default volume type can not be found."))?,
+        "default" => {
+            verbs::default_type(&view, cx.caller.project.as_ref()).map_err(|_| Fault::not_found("Default volume type can not be found."))?
+        }
         _ => find(&view, &cx)?,
     };
     Ok(Json(json!({ "volume_type": full(&cx, &kind) })))
@@ -210,6 +215,13 @@ async fn delete(cx: Cx) -> Result<Response, Fault> {
                 return Err(Fault::bad_request(format!(
                     "Invalid volume type: Volume Type {id} deletion is not allowed with the only type there is."
                 )));
+            }
+            let defaults: Vec<_> = tx.all::<DefaultType>().filter(|default| default.volume_type == id).collect();
+            for default in defaults {
+                if tx.get(&Id::<Project>::new(default.meta.id.as_str())).is_some() {
+                    return Err(Fault::bad_request(format!("Volume type {id} is the default of project {}.", default.meta.id)));
+                }
+                tx.delete(&default.meta.id)?;
             }
             Ok(tx.delete(&id).map(drop)?)
         })

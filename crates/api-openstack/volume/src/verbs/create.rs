@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use unkai_model::identity::Project;
 use unkai_model::image::{Image, ImageState};
-use unkai_model::volume::{BackupPhase, Cipher, SnapshotPhase, Source, Volume, VolumeKey, VolumeSpec, VolumeStatus, VolumeType};
+use unkai_model::volume::{
+    BackupPhase, Cipher, DefaultType, SnapshotPhase, Source, Volume, VolumeKey, VolumeSpec, VolumeStatus, VolumeType,
+};
 use unkai_model::{Error, Id, Meta};
 use unkai_store::{Tx, View};
 
@@ -56,7 +58,7 @@ pub fn create(tx: &mut Tx, new: New) -> Result<Arc<Volume>, Error> {
     let size_gib = size(&new, &origin)?;
     let kind = match new.volume_type.as_ref().or(origin.volume_type.as_ref()) {
         Some(id) => view.require(id)?,
-        None => default_type(&view)?,
+        None => default_type(&view, Some(&new.project))?,
     };
     if !kind.is_visible_to(Some(&new.project)) {
         return Err(Error::not_found::<VolumeType>(&kind.meta.id));
@@ -87,8 +89,12 @@ pub fn create(tx: &mut Tx, new: New) -> Result<Arc<Volume>, Error> {
     tx.insert(Volume { meta, spec, status: VolumeStatus::default() })
 }
 
-/// The first public type that was made.
-pub fn default_type(view: &View) -> Result<Arc<VolumeType>, Error> {
+/// The one that was set for the project, else the first public type that was made.
+pub fn default_type(view: &View, project: Option<&Id<Project>>) -> Result<Arc<VolumeType>, Error> {
+    let set = project.and_then(|project| view.get(&Id::<DefaultType>::new(project.as_str())));
+    if let Some(kind) = set.and_then(|set| view.get(&set.volume_type)) {
+        return Ok(kind);
+    }
     let public = view.all::<VolumeType>().filter(|kind| kind.public);
     let first = public.min_by_key(|kind| (kind.meta.created, kind.meta.id.clone()));
     first.ok_or_else(|| Error::invalid("Invalid input received: There is no public volume type."))

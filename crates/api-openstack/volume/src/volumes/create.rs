@@ -121,10 +121,21 @@ fn source(view: &View, cx: &Cx, wish: &Value) -> Result<Source, Fault> {
         let id = Id::<Backup>::new(id);
         return Ok(Source::Backup(cx.find_id(view, &id, "volume:create")?.meta.id.clone()));
     }
-    match image {
-        Some(reference) => Ok(Source::Image(the_image(view, cx, reference)?)),
-        None => Ok(Source::Blank),
+    let Some(reference) = image else { return Ok(Source::Blank) };
+    let id = the_image(view, cx, reference)?;
+    match root_snapshot(view, cx, &id) {
+        Some(snapshot) => Ok(Source::Snapshot(snapshot)),
+        None => Ok(Source::Image(id)),
     }
+}
+
+/// Images of servers that start from volumes have no bytes; from 3.46 on, a volume of one is made of the snapshot of the root disk.
+fn root_snapshot(view: &View, cx: &Cx, id: &Id<Image>) -> Option<Id<Snapshot>> {
+    let image = view.get(id).filter(|image| cx.version.at_least(46) && image.status.content.is_none())?;
+    let disks: Vec<Value> = serde_json::from_str(image.spec.properties.get("block_device_mapping")?).ok()?;
+    let root = disks.iter().find(|disk| as_int(&disk["boot_index"]) == Some(0))?;
+    let snapshot = view.get(&Id::<Snapshot>::new(root["snapshot_id"].as_str()?))?;
+    cx.sees(snapshot.meta.project.as_ref()).then(|| snapshot.meta.id.clone())
 }
 
 /// An image by its id, or by an address that ends with it.

@@ -8,6 +8,7 @@ use unkai_openstack::web::{Fault, Query};
 use unkai_store::View;
 
 use super::view::zone;
+use crate::admin::{backend, full_name};
 use crate::cx::Cx;
 use crate::verbs;
 
@@ -56,8 +57,8 @@ fn test<'a>(cx: &Cx, view: &'a View, name: &str, value: &str) -> Result<Option<T
             volume.spec.volume_type.as_str() == text || kind.is_some_and(|kind| kind.meta.name == text)
         }),
         "host" if cx.is_admin() => Box::new(move |volume| {
-            let host = volume.status.carrier.as_ref().and_then(|id| view.get(id));
-            host.is_some_and(|host| text.split('@').next() == Some(&host.meta.name))
+            let pool = volume.status.pool.as_ref().and_then(|id| view.get(id));
+            pool.is_some_and(|pool| full_name(&pool) == text || backend(&pool) == text)
         }),
         "bootable" | "multiattach" | "encrypted" => {
             let wanted = truth(value).ok_or_else(|| Fault::bad_request(format!("{name}={value} is not a boolean")))?;

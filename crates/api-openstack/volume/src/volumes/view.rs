@@ -6,6 +6,7 @@ use unkai_model::volume::{AttachState, Attachment, Source, Volume, VolumeType};
 use unkai_openstack::iso;
 use unkai_store::View;
 
+use crate::admin::full_name;
 use crate::cx::Cx;
 use crate::page::links;
 use crate::verbs;
@@ -36,9 +37,6 @@ impl Shown<'_> {
             say("os-vol-host-attr:host", json!(self.backend(volume)));
             say("os-vol-mig-status-attr:migstat", Value::Null);
             say("os-vol-mig-status-attr:name_id", Value::Null);
-        }
-        if let Some(fault) = volume.status.fault.as_ref() {
-            say("unkai:fault", json!(fault.message));
         }
         body
     }
@@ -90,12 +88,9 @@ impl Shown<'_> {
         body
     }
 
-    /// `HOST@BACKEND#POOL`, of which an administrator may know.
+    /// Where it is, of which an administrator may know.
     fn backend(&self, volume: &Volume) -> Option<String> {
-        let pool = self.view.get(volume.status.pool.as_ref()?)?;
-        let host =
-            volume.status.carrier.as_ref().and_then(|id| self.view.get(id)).map_or_else(|| "-".into(), |host| host.meta.name.clone());
-        Some(format!("{host}@{}#{}", pool.backend.driver(), pool.meta.name))
+        self.view.get(volume.status.pool.as_ref()?).map(|pool| full_name(&pool))
     }
 
     fn attachments(&self, volume: &Volume) -> Vec<Value> {

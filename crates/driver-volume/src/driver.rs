@@ -87,6 +87,11 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// The pool is none of this host's any more: ends what was started for it here.
+    fn leave(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Several servers may have it open for writing.
     fn is_shared(&self, volume: &str) -> Result<bool> {
         Ok(self.image(&Spot::data(volume), Look::Whole).format == Format::Raw)

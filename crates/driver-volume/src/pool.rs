@@ -48,8 +48,7 @@ impl Pool {
             Backend::Rbd { monitors, pool, user, key } => Ok(Pool::new(Rbd::new(monitors, pool, user, key, tools.clone())?, tools)),
             Backend::Iscsi { portal, iqn, dir, user, password, .. } => {
                 let (portal, iqn, user, password) = (portal.clone(), iqn.clone(), user.clone(), password.clone());
-                let driver = Iscsi { portal, iqn, dir: dir.clone(), user, password }.driver(tools.clone())?;
-                Ok(Pool::of(driver.into(), tools))
+                Iscsi { portal, iqn, dir: dir.clone(), user, password }.pool(tools)
             }
             other => Err(Error::Pool(format!("this agent has no driver for {other:?}"))),
         }
@@ -58,6 +57,11 @@ impl Pool {
     /// How the pool is. One that never was a pool becomes one when no `mark` is expected.
     pub fn status(&self, mark: Option<&str>) -> Result<Status> {
         self.driver.status(mark)
+    }
+
+    /// The pool is none of this host's any more: ends what was started for it here, and removes nothing that is in it.
+    pub fn leave(&self) -> Result<()> {
+        self.driver.leave()
     }
 
     /// None: there is no trace of the volume.

@@ -96,7 +96,9 @@ pub fn ask(initiator: &Initiator, ask: &Ask) -> Result<Answer> {
     let target = initiator.control();
     let unanswered = || Error::Pool(format!("the host that serves {} does not answer", initiator.portal));
     let mut id = [0; 16];
-    File::open("/dev/urandom").and_then(|mut random| std::io::Read::read_exact(&mut random, &mut id)).map_err(Error::io("read", "/dev/urandom"))?;
+    File::open("/dev/urandom")
+        .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut id))
+        .map_err(Error::io("read", "/dev/urandom"))?;
     let body = serde_json::to_vec(ask).map_err(|e| Error::Invalid(e.to_string()))?;
     let request = Letter { kind: Kind::Request, beat: 0, id, body };
     let bytes = request.encode()?;
@@ -110,7 +112,8 @@ pub fn ask(initiator: &Initiator, ask: &Ask) -> Result<Answer> {
             match there {
                 Some(letter) if letter.id != id => break,
                 Some(letter) if letter.kind == Kind::Reply => {
-                    return serde_json::from_slice(&letter.body).map_err(|e| Error::Damaged("an answer of the pool's host".into(), e.to_string()));
+                    return serde_json::from_slice(&letter.body)
+                        .map_err(|e| Error::Damaged("an answer of the pool's host".into(), e.to_string()));
                 }
                 Some(letter) if letter.beat != seen => (seen, since) = (letter.beat, Instant::now()),
                 _ => std::thread::sleep(GLANCE),

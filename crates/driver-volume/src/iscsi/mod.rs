@@ -38,6 +38,7 @@ use tgt::Tgt;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::pool::Pool;
 use crate::tool::Tools;
 
 /// How often a lock of another host is asked for again.
@@ -54,8 +55,12 @@ pub struct Iscsi {
 }
 
 impl Iscsi {
+    pub fn pool(&self, tools: Tools) -> Result<Pool> {
+        Ok(Pool::of(self.driver(tools.clone())?.into(), tools))
+    }
+
     /// The driver for this host: the one that serves, when the portal's address is its own.
-    pub fn driver(&self, tools: Tools) -> Result<Box<dyn Driver>> {
+    fn driver(&self, tools: Tools) -> Result<Box<dyn Driver>> {
         let initiator = self.initiator(&tools)?;
         if is_here(&initiator.portal)? { self.served(tools) } else { Ok(Box::new(Remote::new(initiator))) }
     }

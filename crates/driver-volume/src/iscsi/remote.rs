@@ -117,7 +117,8 @@ impl Driver for Remote {
 
     fn image(&self, spot: &Spot, look: Look) -> Image {
         // Whoever opens what is not served is told that there is no such target.
-        self.served(spot, look).unwrap_or_else(|_| self.initiator.image(&spot.volume, &self.initiator.name(&format!("{}:none", spot.volume))))
+        self.served(spot, look)
+            .unwrap_or_else(|_| self.initiator.image(&spot.volume, &self.initiator.name(&format!("{}:none", spot.volume))))
     }
 
     fn open(&self, volume: &str) -> Result<Image> {

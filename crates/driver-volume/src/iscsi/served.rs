@@ -206,6 +206,10 @@ impl Driver for Served {
         self.files.remove_volume(volume)
     }
 
+    fn leave(&self) -> Result<()> {
+        self.tgt.stop()
+    }
+
     fn is_shared(&self, volume: &str) -> Result<bool> {
         Ok(self.several(volume).exists())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::conformance::{self, User, blank, holds};
-use crate::{Error, Job, Luks, New, Pool, Spot};
+use crate::{Error, Job, Luks, New, Spot};
 
 const MIB: u64 = 1 << 20;
 

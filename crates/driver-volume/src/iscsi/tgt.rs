@@ -130,11 +130,13 @@ impl Tgt {
         self.request(Mode::Account, Op::New, NONE, 0, false, &format!("user={user},password={password}")).map(drop)
     }
 
-    /// Ends it.
-    #[cfg(test)]
+    /// Ends it, when it runs.
     pub fn stop(&self) -> Result<()> {
-        self.withdraw(|_| true)?;
-        self.request(Mode::System, Op::Delete, NONE, 0, false, "").map(drop)
+        if self.request(Mode::System, Op::Show, NONE, 0, false, "").is_ok() {
+            self.withdraw(|_| true)?;
+            self.request(Mode::System, Op::Delete, NONE, 0, false, "")?;
+        }
+        crate::files::remove_dir(&self.run)
     }
 
     pub fn targets(&self) -> Result<Vec<Target>> {

@@ -15,23 +15,62 @@ pub struct Ask {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum What {
-    Status { mark: Option<String> },
-    Lock { volume: String, shared: bool, token: String },
+    Status {
+        mark: Option<String>,
+    },
+    Lock {
+        volume: String,
+        shared: bool,
+        token: String,
+    },
     Renew,
     Unlock,
-    Look { volume: String },
-    Note { volume: String, notes: Notes },
-    Begin { spot: SpotText, bytes: u64, shared: bool },
-    Copy { from: SpotText, to: SpotText, shared: bool },
-    Bytes { spot: SpotText, draft: bool },
-    Grow { spot: SpotText, draft: bool, bytes: u64 },
-    Publish { spot: SpotText },
-    Remove { spot: SpotText },
-    RemoveVolume { volume: String },
-    IsShared { volume: String },
-    AtRest { volume: String },
+    Look {
+        volume: String,
+    },
+    Note {
+        volume: String,
+        notes: Notes,
+    },
+    Begin {
+        spot: SpotText,
+        bytes: u64,
+        shared: bool,
+    },
+    Copy {
+        from: SpotText,
+        to: SpotText,
+        shared: bool,
+    },
+    Bytes {
+        spot: SpotText,
+        draft: bool,
+    },
+    Grow {
+        spot: SpotText,
+        draft: bool,
+        bytes: u64,
+    },
+    Publish {
+        spot: SpotText,
+    },
+    Remove {
+        spot: SpotText,
+    },
+    RemoveVolume {
+        volume: String,
+    },
+    IsShared {
+        volume: String,
+    },
+    AtRest {
+        volume: String,
+    },
     /// The name of the target under which it is served from now on.
-    Serve { spot: SpotText, draft: bool },
+    Serve {
+        spot: SpotText,
+        draft: bool,
+    },
 }
 
 /// A volume, and one of its snapshots when it is about that.

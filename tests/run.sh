@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything that is checked. Says what it runs; the last line counts.
-# usage: tests/run.sh [PART]...     parts: lint deny unit smoke hosts ha controllers tour console interop    (default: all)
+# usage: tests/run.sh [PART]...     parts: lint deny unit smoke volumes hosts ha controllers tour console interop    (default: all)
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-lint deny unit smoke hosts ha controllers tour console interop}
+parts=${*:-lint deny unit smoke volumes hosts ha controllers tour console interop}
 passed=0 failed=0 skipped=0
 summary=()
 
@@ -45,6 +45,11 @@ smoke() {
     tests/smoke.sh
 }
 
+volumes() {
+    echo "== volumes: guests write, volumes move, are snapshotted, encrypted, backed up, given away; the control plane is killed meanwhile"
+    tests/volumes.sh
+}
+
 hosts() {
     echo "== hosts: three hosts in namespaces: enrolment, guests across them, a dead router host, revocation"
     tests/hosts.sh
@@ -71,8 +76,9 @@ console() {
 }
 
 interop() {
-    echo "== interop: the official interoperability list for compute"
-    tests/interop/run.sh tests/interop/compute.txt | tee target/interop.log
+    echo "== interop: the official interoperability list for compute, and block storage's own tests"
+    cat tests/interop/compute.txt tests/interop/volume.txt > target/interop.txt
+    tests/interop/run.sh target/interop.txt | tee target/interop.log
     local status=${PIPESTATUS[0]}
     # shellcheck disable=SC2046
     count interop $(awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { print $1 + 0, $3 + 0, $5 + 0 }' target/interop.log | tail -n 1)
@@ -86,7 +92,7 @@ for part in $parts; do
     exec 3>&1 4>&2 > >(tee "target/parts/$part.log" >&3) 2>&1
     if "$part"; then verdict=ok; else verdict=FAILED bad="$bad $part"; fi
     exec 1>&3 2>&4 3>&- 4>&-
-    case $part in lint | smoke | hosts | ha | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
+    case $part in lint | smoke | volumes | hosts | ha | controllers | tour | console) if [ $verdict = ok ]; then count "$part" 1 0 0; else count "$part" 0 1 0; fi ;; esac
     echo "== $part: $verdict after $((SECONDS - began)) s"
 done
 # Once more at the end, where it is not overlooked.

@@ -91,7 +91,7 @@ install_programs() {
   for name in init getty reboot poweroff halt; do ln -sf ../bin/busybox "$ROOT/sbin/$name"; done
   program /usr/sbin/dropbear /usr/bin/dropbearkey /usr/bin/dbclient /sbin/mke2fs /sbin/resize2fs /sbin/blkid /bin/lsblk
   # where a command without a login shell looks, too
-  ln -s ../sbin/dbclient "$ROOT/usr/bin/ssh"
+  ln -s ../sbin/dbclient "$ROOT/usr/bin/ssh"; ln -s ../sbin/lsblk "$ROOT/usr/bin/lsblk"
   for type in ext2 ext3 ext4; do ln -s mke2fs "$ROOT/usr/sbin/mkfs.$type"; done
   ln -s ../../bin/mkdosfs "$ROOT/usr/sbin/mkfs.vfat"
   printf '#!/bin/sh\n# mkfs [-t TYPE] [OPTION...] DEVICE\ntype=ext2\n[ "$1" = -t ] && { type=$2; shift 2; }\nexec "mkfs.$type" "$@"\n' > "$ROOT/usr/sbin/mkfs"

@@ -18,6 +18,8 @@ pub fn point(name: &str) {
 
 #[cfg(debug_assertions)]
 mod armed {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, OnceLock};
 
@@ -40,12 +42,16 @@ mod armed {
         drop(counting);
     }
 
-    /// Counts down in the file; at the end the file holds the point's name instead.
+    /// Counts down in the file; at the end the file holds the point's name instead. It is written over in one piece and not made anew, so
+    /// that a test that reads it meanwhile sees one or the other, and one that has removed it is rid of it.
     pub fn is_last(file: &Path, name: &str) -> bool {
-        let Some(left) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()) else { return false };
+        let Some(text) = std::fs::read_to_string(file).ok() else { return false };
+        let Some(left) = text.trim().parse::<u64>().ok() else { return false };
         let last = left <= 1;
-        let _ = std::fs::write(file, if last { name.to_owned() } else { (left - 1).to_string() });
-        last
+        let now = if last { name.to_owned() } else { (left - 1).to_string() };
+        let whole = format!("{now:<width$}", width = text.len());
+        let written = OpenOptions::new().write(true).open(file).and_then(|file| file.write_all_at(whole.as_bytes(), 0));
+        last && written.is_ok()
     }
 }
 
@@ -56,10 +62,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("crash");
         assert!(!super::armed::is_last(&file, "a"), "without a file nothing is armed");
-        std::fs::write(&file, "2").unwrap();
-        assert!(!super::armed::is_last(&file, "b"));
+        assert!(!file.exists(), "nor armed by that");
+        std::fs::write(&file, "10").unwrap();
+        for left in (1..10).rev() {
+            assert!(!super::armed::is_last(&file, "b"));
+            assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), left.to_string());
+        }
         assert!(super::armed::is_last(&file, "c"));
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "c");
+        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "c");
         assert!(!super::armed::is_last(&file, "d"), "a name is no number");
     }
 }

@@ -1,9 +1,11 @@
 //! A whole cloud in one process: a store, a controller and its loops, and hosts on wires that can be cut.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unkai_control::volume::operate::{self, PoolWish};
 use unkai_control::{Controller, Images};
@@ -13,9 +15,11 @@ use unkai_model::compute::{BootDisk, FlavorCopy, Launch, Run, Server, ServerSpec
 use unkai_model::image::Image;
 use unkai_model::volume::{AttachState, Attachment, Backend, Mode, Pool, Source, Volume, VolumeSpec, VolumeType};
 use unkai_model::{Error, Id, Meta};
-use unkai_store::{Store, Tx};
+use unkai_store::engine::Remote;
+use unkai_store::{Revision, Store, Tx};
 
 use crate::host::{self, Agent, Machine};
+use crate::pause::{Gate, Held};
 use crate::wire;
 
 /// There are no images: simulated servers have no disks.
@@ -51,24 +55,50 @@ impl Drop for Task {
     }
 }
 
+/// How controllers in one process that share a store hear of each other. There is one writer, so every view has all that was written.
+#[derive(Default)]
+pub struct Neighbours(Mutex<BTreeMap<String, u64>>);
+
+impl Remote for Neighbours {
+    fn newest(&self) -> oneshot::Receiver<Result<Revision, Error>> {
+        told(0)
+    }
+
+    fn beat(&self, name: &str) -> oneshot::Receiver<Result<Vec<(String, u64)>, Error>> {
+        let mut beats = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *beats.entry(name.to_owned()).or_default() += 1;
+        told(beats.iter().map(|(name, beats)| (name.clone(), *beats)).collect())
+    }
+}
+
+fn told<T>(answer: T) -> oneshot::Receiver<Result<T, Error>> {
+    let (tell, told) = oneshot::channel();
+    // Its other end is in this function.
+    let _ = tell.send(Ok(answer));
+    told
+}
+
 /// A controller on a store: the real loops and the real end of the link. Dropped, it is dead at once.
 pub struct ControllerProcess {
     pub link: Arc<LinkServer>,
+    /// Closed while the process is stopped.
+    pub gate: Gate,
     _loops: Task,
     connections: Mutex<Vec<Task>>,
 }
 
 impl ControllerProcess {
     pub fn start(store: &Store) -> Self {
-        let control = Controller::new(store.clone(), Arc::new(NoImages));
-        let link = LinkServer::new(store.clone(), control);
-        let loops = Task::spawn(unkai_control::run(store.clone(), link.clone()));
-        ControllerProcess { link, _loops: loops, connections: Mutex::default() }
+        let gate = Gate::default();
+        let control = Held { control: Controller::new(store.clone(), Arc::new(NoImages)), gate: gate.clone() };
+        let link = LinkServer::new(store.clone(), Arc::new(control));
+        let loops = Task::spawn(gate.clone().hold(unkai_control::run(store.clone(), link.clone())));
+        ControllerProcess { link, gate, _loops: loops, connections: Mutex::default() }
     }
 
     /// Serves a host's connection for as long as the process lives.
     pub fn serve(&self, stream: DuplexStream, host: &HostId) {
-        let task = Task::spawn(self.link.clone().serve(stream, host.clone()));
+        let task = Task::spawn(self.gate.clone().hold(self.link.clone().serve(stream, host.clone())));
         let mut connections = self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         connections.retain(|task| !task.is_over());
         connections.push(task);

@@ -13,12 +13,15 @@ use unkai_link::item::{Down, HostId, Item, ItemKey, ItemKind, ServerItem};
 use unkai_link::report::{Inventory, PortReport, ServerReport, Up};
 use unkai_link::volume::VolumeUse;
 use unkai_model::compute::{Phase, Run, Server, StopReason, Timeline};
+use unkai_model::network::Port;
 use unkai_model::{Error, Id};
 
 use crate::storage::Storage;
 
 const BEAT: Duration = Duration::from_secs(2);
 const REDIAL: Duration = Duration::from_millis(500);
+/// A controller that says nothing for so long is gone, whatever its connection says.
+const SILENCE: Duration = Duration::from_secs(6);
 
 /// A server on a machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub struct Instance {
     pub leased: bool,
     /// The volumes it has open while it runs.
     pub volumes: Vec<Open>,
+    /// The ports it speaks from while it runs.
+    pub ports: Vec<Id<Port>>,
 }
 
 /// A volume as a guest writes to it.
@@ -53,21 +58,32 @@ pub struct Machine {
     pub host: HostId,
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
-    /// How fast its clock goes: 0.995 is five seconds late after 1,000.
-    pace: f64,
+    repeat: Arc<Notify>,
     pub storage: Storage,
 }
 
-#[derive(Default)]
 struct State {
     servers: BTreeMap<Id<Server>, Instance>,
     /// What needs a lease may run until then.
     lease: Option<Instant>,
+    /// How fast its clock goes: 0.995 is five seconds late after 1,000.
+    pace: f64,
+    /// So much longer every step takes, because its disks are slow.
+    slow: Duration,
+    /// The whole machine stands still, and its guests with it.
+    frozen: bool,
 }
 
 impl State {
     fn holds_lease(&self) -> bool {
         self.lease.is_some_and(|end| Instant::now() < end)
+    }
+
+    fn end_unleased(&mut self) {
+        if !self.holds_lease() {
+            let running = self.servers.values_mut().filter(|instance| instance.leased && instance.is_running());
+            running.for_each(|instance| instance.phase = off());
+        }
     }
 }
 
@@ -81,7 +97,9 @@ impl Machine {
     }
 
     pub fn with_clock(host: HostId, pace: f64) -> Self {
-        Machine { host, state: Arc::default(), changed: Arc::default(), pace, storage: Storage::default() }
+        let state = State { servers: BTreeMap::new(), lease: None, pace, slow: Duration::ZERO, frozen: false };
+        let (changed, repeat, storage) = Default::default();
+        Machine { host, state: Arc::new(Mutex::new(state)), changed, repeat, storage }
     }
 
     /// The same with storage that it shares with others.
@@ -98,6 +116,41 @@ impl Machine {
         self.lock().servers.clone()
     }
 
+    /// The servers whose guests compute at this moment.
+    pub fn running(&self) -> BTreeMap<Id<Server>, Instance> {
+        let state = self.lock();
+        let running = state.servers.iter().filter(|(_, instance)| instance.is_running() && !state.frozen);
+        running.map(|(id, instance)| (id.clone(), instance.clone())).collect()
+    }
+
+    /// From now on its clock goes so fast.
+    pub fn set_clock(&self, pace: f64) {
+        self.lock().pace = pace;
+    }
+
+    /// Steps that begin from now on take so much longer.
+    pub fn set_slow(&self, slow: Duration) {
+        self.lock().slow = slow;
+    }
+
+    /// The whole machine stands still.
+    pub fn freeze(&self) {
+        self.lock().frozen = true;
+    }
+
+    /// It goes on. Its guard looks before what the guests do is counted: on a real machine guests may compute for the moment that takes, and
+    /// only the fences of their volumes hold them.
+    pub fn thaw(&self) {
+        let mut state = self.lock();
+        state.frozen = false;
+        state.end_unleased();
+    }
+
+    /// Its agent looks at all its items again, and says again all that it has said of them.
+    pub fn repeat(&self) {
+        self.repeat.notify_one();
+    }
+
     /// The power goes: nothing runs any more, disks stay.
     pub fn power_off(&self) {
         let mut state = self.lock();
@@ -110,10 +163,7 @@ impl Machine {
         loop {
             let lease = {
                 let mut state = self.lock();
-                if !state.holds_lease() {
-                    let mut running = state.servers.values_mut().filter(|instance| instance.leased && instance.is_running());
-                    running.by_ref().for_each(|instance| instance.phase = off());
-                }
+                state.end_unleased();
                 state.lease.filter(|end| Instant::now() < *end)
             };
             match lease {
@@ -124,7 +174,9 @@ impl Machine {
     }
 
     fn renew(&self, asked: Instant, lease: Duration) {
-        self.lock().lease = Some(asked + lease.div_f64(self.pace));
+        let mut state = self.lock();
+        state.lease = Some(asked + lease.div_f64(state.pace));
+        drop(state);
         self.changed.notify_one();
     }
 }
@@ -181,8 +233,9 @@ impl Agent {
     }
 
     async fn session(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(), Error> {
-        let link = Link::connect(stream).await?;
-        let mut session = link.session(self.inventory.clone()).await?;
+        let begin = async { Link::connect(stream).await?.session(self.inventory.clone()).await };
+        let begun = tokio::time::timeout(SILENCE, begin).await;
+        let mut session = begun.map_err(|_| Error::unavailable("the controller does not begin a session"))??;
         let mut work = Work {
             machine: &self.machine,
             pace: self.pace,
@@ -191,16 +244,28 @@ impl Agent {
             due: BTreeMap::new(),
             leased: BTreeMap::new(),
             asked: BTreeMap::new(),
+            items: BTreeMap::new(),
+            said: BTreeMap::new(),
         };
         let mut beat = tokio::time::interval(BEAT);
+        let mut heard = Instant::now();
         loop {
             let next = work.due.keys().next().map(|(at, _)| *at);
             tokio::select! {
                 biased;
-                _ = beat.tick() => work.ask_for_lease().await?,
+                _ = beat.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err(Error::unavailable("the controller says nothing any more"));
+                    }
+                    work.ask_for_lease().await?;
+                }
+                () = self.machine.repeat.notified() => work.repeat().await?,
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => work.finish().await?,
                 down = session.next() => match down.map_err(|e| Error::caused("reading from the controller", e))? {
-                    Some(down) => work.take(down).await?,
+                    Some(down) => {
+                        heard = Instant::now();
+                        work.take(down).await?;
+                    }
                     None => return Err(Error::unavailable("the controller ended the session")),
                 }
             }
@@ -221,11 +286,34 @@ struct Work<'a> {
     leased: BTreeMap<Id<Server>, ServerItem>,
     /// When each lease was asked for.
     asked: BTreeMap<u64, Instant>,
+    /// Everything that is assigned, as it was last put.
+    items: BTreeMap<ItemKey, Item>,
+    /// What was last said of each.
+    said: BTreeMap<ItemKey, Vec<Up>>,
 }
 
 impl Work<'_> {
     async fn say(&self, up: Up) -> Result<(), Error> {
         self.up.send(up).await.map_err(|_| Error::unavailable("the session has ended"))
+    }
+
+    async fn say_of(&mut self, key: ItemKey, words: Vec<Up>) -> Result<(), Error> {
+        self.said.insert(key, words.clone());
+        for up in words {
+            self.say(up).await?;
+        }
+        Ok(())
+    }
+
+    /// Old words come again, behind newer ones of other items, and each item as if it were put anew.
+    async fn repeat(&mut self) -> Result<(), Error> {
+        for up in self.said.values().flatten().cloned().collect::<Vec<_>>() {
+            self.say(up).await?;
+        }
+        for item in self.items.values().cloned().collect::<Vec<_>>() {
+            self.take(Down::Put(Box::new(item))).await?;
+        }
+        Ok(())
     }
 
     async fn ask_for_lease(&mut self) -> Result<(), Error> {
@@ -235,6 +323,14 @@ impl Work<'_> {
     }
 
     async fn take(&mut self, down: Down) -> Result<(), Error> {
+        match &down {
+            Down::Put(item) => drop(self.items.insert(item.key(), Item::clone(item))),
+            Down::Drop(key) => {
+                self.items.remove(key);
+                self.said.remove(key);
+            }
+            _ => {}
+        }
         match down {
             Down::Put(item) => match *item {
                 Item::Server(item) => self.assign(item),
@@ -293,7 +389,8 @@ impl Work<'_> {
     fn begin(&mut self, item: Item) {
         let key = item.key();
         self.due.retain(|(_, due), _| *due != key);
-        self.due.insert((Instant::now() + self.pace, key), item);
+        let slow = self.machine.lock().slow;
+        self.due.insert((Instant::now() + self.pace + slow, key), item);
     }
 
     fn forget(&mut self, id: &Id<Server>) {
@@ -305,22 +402,26 @@ impl Work<'_> {
     /// The step that is due is done.
     async fn finish(&mut self) -> Result<(), Error> {
         let storage = &self.machine.storage;
-        let item = match self.due.pop_first() {
-            Some((_, Item::Server(item))) => item,
-            Some((_, Item::Pool(item))) => return self.say(Up::Pool(storage.pool(&item))).await,
-            Some((_, Item::Volume(item))) => return self.say(Up::Volume(storage.volume(&item))).await,
-            Some((_, Item::Backup(item))) => return self.say(Up::Backup(storage.backup(&item))).await,
-            _ => return Ok(()),
+        let Some(((_, key), item)) = self.due.pop_first() else { return Ok(()) };
+        let words = match item {
+            Item::Server(item) => self.server(item),
+            Item::Pool(item) => vec![Up::Pool(storage.pool(&item))],
+            Item::Volume(item) => vec![Up::Volume(storage.volume(&item))],
+            Item::Backup(item) => vec![Up::Backup(storage.backup(&item))],
+            _ => Vec::new(),
         };
-        let Some(phase) = self.reach(&item) else { return Ok(()) };
-        if phase == Phase::Running {
-            for port in &item.ports {
-                self.say(Up::Port(PortReport { port: Id::new(port.as_str()), up: true })).await?;
-            }
-        }
+        if words.is_empty() { Ok(()) } else { self.say_of(key, words).await }
+    }
+
+    fn server(&self, item: ServerItem) -> Vec<Up> {
+        let Some(phase) = self.reach(&item) else { return Vec::new() };
+        let runs = phase == Phase::Running;
+        let ports = item.ports.iter().filter(|_| runs).map(|port| Up::Port(PortReport { port: Id::new(port.as_str()), up: true }));
+        let mut words: Vec<_> = ports.collect();
         let (generation, incarnation, leased) = (item.generation, item.incarnation, item.leased);
         let timeline = Timeline::default();
-        self.say(Up::Server(ServerReport { server: item.id, generation, phase, incarnation, leased, timeline })).await
+        words.push(Up::Server(ServerReport { server: item.id, generation, phase, incarnation, leased, timeline }));
+        words
     }
 
     /// A server has what it writes to before it runs.
@@ -347,8 +448,9 @@ impl Work<'_> {
             state.servers.remove(&item.id);
         } else {
             let volumes = item.volumes.iter().map(open).collect();
-            let instance =
-                Instance { generation: item.generation, incarnation: item.incarnation, phase: phase.clone(), leased: item.leased, volumes };
+            let ports = item.ports.iter().map(|port| Id::new(port.as_str())).collect();
+            let (generation, incarnation, leased) = (item.generation, item.incarnation, item.leased);
+            let instance = Instance { generation, incarnation, phase: phase.clone(), leased, volumes, ports };
             state.servers.insert(item.id.clone(), instance);
         }
         Some(phase)

@@ -5,6 +5,7 @@
 
 pub mod cloud;
 pub mod host;
+pub mod pause;
 pub mod source;
 pub mod storage;
 pub mod storm;

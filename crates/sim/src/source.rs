@@ -1,6 +1,7 @@
 //! Time and chance of a simulation: the runtime's clock, which may be paused, and one seed.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -37,19 +38,27 @@ impl Chance {
 pub struct Simulated {
     began: Instant,
     chance: Mutex<Chance>,
+    /// What was added to the time of day, in milliseconds.
+    stepped: AtomicI64,
 }
 
 impl Simulated {
     /// Within a runtime, whose clock it follows.
     pub fn new(seed: u64) -> Self {
-        Simulated { began: Instant::now(), chance: Mutex::new(Chance::new(seed)) }
+        Simulated { began: Instant::now(), chance: Mutex::new(Chance::new(seed)), stepped: AtomicI64::new(0) }
+    }
+
+    /// Somebody sets the time of day.
+    pub fn step(&self, millis: i64) {
+        self.stepped.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
 impl Source for Simulated {
     fn now(&self) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.began.elapsed()).unwrap_or(SignedDuration::MAX);
-        Timestamp::from_second(1_700_000_000).expect("a year in range") + elapsed
+        let stepped = SignedDuration::from_millis(self.stepped.load(Ordering::Relaxed));
+        Timestamp::from_second(1_700_000_000).expect("a year in range") + elapsed + stepped
     }
 
     fn fill(&self, bytes: &mut [u8]) {

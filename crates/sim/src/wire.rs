@@ -1,6 +1,7 @@
-//! Connections in memory, and a network that can fail: wires are cut, or hold everything back for a while as a partition does.
+//! Connections in memory, and a network that can fail: wires are cut, hold everything back for a while as a partition does, or lag.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub fn connect(link: &Arc<LinkServer>, host: &HostId) -> DuplexStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     Carries,
+    /// Everything comes so late.
+    Lags(Duration),
     /// Keeps what comes until it carries again: the two ends notice nothing but silence.
     Holds,
     /// Closes what runs over it and refuses to open anew.
@@ -57,8 +60,12 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
             read = from.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => return,
                 Ok(n) => {
+                    let now = *wire.borrow();
+                    if let Wire::Lags(late) = now {
+                        tokio::time::sleep(late).await;
+                    }
                     // What was read just before a partition began stays on this side of it.
-                    let open = wire.wait_for(|wire| *wire != Wire::Holds).await.is_ok_and(|wire| *wire == Wire::Carries);
+                    let open = wire.wait_for(|wire| *wire != Wire::Holds).await.is_ok_and(|wire| *wire != Wire::Cut);
                     if !open || to.write_all(&buffer[..n]).await.is_err() {
                         return;
                     }

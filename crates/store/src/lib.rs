@@ -94,8 +94,13 @@ impl Store {
     /// A store that forgets and has no thread of its own: a transaction runs on the thread that sends it, at once. With time and chance
     /// from `source`, a simulation on one thread is then the same each time.
     pub fn in_step(source: Arc<dyn Source>) -> Self {
+        Self::in_step_with(source, None)
+    }
+
+    /// The same for several controllers in one process, which hear of each other by `remote`.
+    pub fn in_step_with(source: Arc<dyn Source>, remote: Option<Arc<dyn engine::Remote>>) -> Self {
         let engine = engine::sqlite::Sqlite::in_memory().expect("an in-memory database opens");
-        let shared = writer::start_in_step(Box::new(engine), Arc::new(Registry::all()), source).expect("an empty database loads");
+        let shared = writer::start_in_step(Box::new(engine), Arc::new(Registry::all()), source, remote).expect("an empty database loads");
         Store { shared }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use unkai_crashpoint::point;
 use unkai_model::Error;
 
-use crate::engine::{Batch, CommitError, Engine, News, Rows, StoredRow};
+use crate::engine::{Batch, CommitError, Engine, News, Remote, Rows, StoredRow};
 use crate::job::Job;
 use crate::registry::Registry;
 use crate::state::{DocKey, Row, State};
@@ -66,14 +66,20 @@ impl Handle {
     }
 }
 
-/// A writer that works on its callers' threads. For engines that do not block and are not shared.
-pub(crate) fn start_in_step(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source: Arc<dyn Source>) -> Result<Arc<Shared>, Error> {
+/// A writer that works on its callers' threads. For engines that do not block and that no other store writes to; `remote` is how those who
+/// share this one hear of each other.
+pub(crate) fn start_in_step(
+    mut engine: Box<dyn Engine>,
+    registry: Arc<Registry>,
+    source: Arc<dyn Source>,
+    remote: Option<Arc<dyn Remote>>,
+) -> Result<Arc<Shared>, Error> {
     let state = load(&mut *engine, registry)?;
     let (woken, revision) = watch::channel(state.revision);
     Ok(Arc::new_cyclic(|shared: &Weak<Shared>| {
         let writer = Writer { engine, source: source.clone(), shown: shared.clone(), woken };
         let writer = Handle::InStep(Mutex::new(Some(writer)));
-        Shared { view: ArcSwap::from_pointee(state), writer, source, revision, remote: None, shares: false }
+        Shared { view: ArcSwap::from_pointee(state), writer, source, revision, remote, shares: false }
     }))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{agent, doctor, down, local, storage, up, why};
+use crate::{agent, doctor, down, local, sim, storage, up, why};
 
 const DEFAULT_STATE: &str = "/var/lib/unkai";
 
@@ -90,6 +90,8 @@ enum Command {
     /// Guest images.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Real controllers with simulated hosts, in this process, while everything fails: says which invariant a seed breaks, if any.
+    Sim(sim::SimArgs),
 }
 
 #[derive(Subcommand)]
@@ -388,12 +390,18 @@ impl Cli {
             Command::Store(StoreCommand::Check { state }) => up::check_store(&state.dir),
             Command::Store(StoreCommand::Migrate { from, to }) => up::migrate_store(&from, &to),
             Command::Image(ImageCommand::Build { name, out }) => up::build_image(&name, &out),
+            Command::Sim(args) => sim::run(&args),
         }
+    }
+
+    /// What is logged when nothing is said. Simulated clouds would say much.
+    pub fn log_filter(&self) -> &'static str {
+        if matches!(self.command, Command::Sim(_)) { "off" } else { "info,h2=warn,hyper=warn" }
     }
 }
 
 /// `90s`, `15m`, `1h`, `2d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let refuse = || format!("`{text}` is not a time such as 90s, 15m, 1h or 2d");
     let unit = text.chars().last().ok_or_else(refuse)?;
     let seconds: u64 = match unit {

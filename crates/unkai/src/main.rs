@@ -11,6 +11,7 @@ mod down;
 mod local;
 mod port;
 mod process;
+mod sim;
 mod state;
 mod storage;
 mod trial;
@@ -27,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     let cli = cli::Cli::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("UNKAI_LOG").unwrap_or_else(|_| "info,h2=warn,hyper=warn".into()))
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("UNKAI_LOG").unwrap_or_else(|_| cli.log_filter().into()))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();

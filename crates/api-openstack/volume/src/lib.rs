@@ -5,11 +5,14 @@
 
 mod actions;
 mod admin;
+mod attachments;
+mod backups;
 mod connection;
 mod cx;
 mod page;
 mod quotas;
 mod snapshots;
+mod transfers;
 mod types;
 pub mod verbs;
 mod versions;
@@ -54,5 +57,8 @@ fn resources() -> Routes {
         .merge(types::routes())
         .merge(zones::routes())
         .merge(quotas::routes())
+        .merge(backups::routes())
+        .merge(transfers::routes())
+        .merge(attachments::routes())
         .merge(admin::routes())
 }

@@ -7,7 +7,8 @@ use unkai_link::volume::{BackupReport, PoolReport, VolumeReport};
 use unkai_model::compute::{Fault, Outcome};
 use unkai_model::image::Image;
 use unkai_model::volume::{
-    Attachment, Backup, BackupFacts, BackupPhase, Pool, Reached, Snapshot, SnapshotPhase, Transfer, Volume, VolumePhase, VolumeStatus,
+    Attachment, Backup, BackupFacts, BackupPhase, Pool, Reached, Snapshot, SnapshotPhase, Transfer, Volume, VolumeKey, VolumePhase,
+    VolumeStatus,
 };
 use unkai_model::{Error, Id, Timestamp};
 use unkai_store::Tx;
@@ -198,10 +199,14 @@ pub fn forget(tx: &mut Tx, id: &Id<Volume>) -> Result<(), Error> {
         end_upload(tx, &upload.image, Err("the volume is deleted".into()))?;
     }
     tx.delete(id)?;
-    match &volume.spec.key {
-        Some(key) if tx.by_index::<Volume>("key", key.as_str()).next().is_none() => tx.delete(key).map(drop),
-        _ => Ok(()),
-    }
+    drop_key(tx, volume.spec.key.as_ref())
+}
+
+/// A key that opens nothing any more goes.
+fn drop_key(tx: &mut Tx, key: Option<&Id<VolumeKey>>) -> Result<(), Error> {
+    let Some(key) = key else { return Ok(()) };
+    let used = tx.by_index::<Volume>("key", key.as_str()).next().is_some() || tx.by_index::<Backup>("key", key.as_str()).next().is_some();
+    if used { Ok(()) } else { tx.delete(key).map(drop) }
 }
 
 pub fn pool(tx: &mut Tx, host: &HostId, report: &PoolReport) -> Result<(), Error> {
@@ -266,7 +271,10 @@ pub fn backup(tx: &mut Tx, host: &HostId, report: &BackupReport) -> Result<(), E
         return Ok(());
     }
     match &report.fault {
-        None => tx.delete(&id).map(drop),
+        None => {
+            tx.delete(&id)?;
+            drop_key(tx, backup.key.as_ref())
+        }
         Some(reason) => end_backup(tx, &id, Err(reason.clone())),
     }
 }

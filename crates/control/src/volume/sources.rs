@@ -51,9 +51,9 @@ pub fn origin(view: &View, volume: &Volume) -> Option<Arc<Volume>> {
     }
 }
 
-/// Is this snapshot, volume or backup being read for a volume?
+/// Is this snapshot, volume or backup being read for a volume, or this snapshot for a backup?
 pub fn is_read(view: &View, id: &str) -> bool {
-    view.by_index::<Volume>("source", id).next().is_some()
+    view.by_index::<Volume>("source", id).next().is_some() || view.by_index::<Backup>("reads", id).next().is_some()
 }
 
 fn unreached(view: &View, volume: &Volume, repository: &Id<Pool>) -> String {

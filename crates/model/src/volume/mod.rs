@@ -24,7 +24,7 @@ mod volume;
 mod volume_type;
 
 pub use attachment::{AttachState, Attachment, Mode};
-pub use backup::{Backup, BackupFacts, BackupPhase};
+pub use backup::{Backup, BackupFacts, BackupPhase, Was};
 pub use capabilities::unmet;
 pub use default_type::DefaultType;
 pub use key::VolumeKey;

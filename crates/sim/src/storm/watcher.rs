@@ -1,12 +1,15 @@
 //! What is seen of all machines while a storm goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use unkai_model::Id;
 use unkai_model::compute::Server;
+use unkai_model::network::Port;
+use unkai_store::Store;
 
 use crate::cloud::Task;
 use crate::host::Machine;
@@ -23,13 +26,15 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub fn start(machines: Vec<Machine>) -> Self {
+    pub fn start(machines: Vec<Machine>, store: Store) -> Self {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let (began, notes) = (Instant::now(), seen.clone());
         let task = Task::spawn(async move {
+            let mut addresses = BTreeMap::new();
             loop {
                 tokio::time::sleep(LOOK).await;
-                let broken = twice(&machines).into_iter().chain(writers(&machines));
+                addresses.extend(store.view().all::<Port>().filter_map(|port| Some((port.meta.id.clone(), port.addresses().next()?))));
+                let broken = twice(&machines).into_iter().chain(writers(&machines)).chain(speakers(&machines, &addresses));
                 let mut notes = notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 notes.extend(broken.map(|what| format!("at {:?} {what}", began.elapsed())));
                 notes.truncate(MOST);
@@ -47,7 +52,7 @@ impl Watcher {
 fn twice(machines: &[Machine]) -> Vec<String> {
     let mut places: BTreeMap<Id<Server>, Vec<(String, bool)>> = BTreeMap::new();
     for machine in machines {
-        for (id, instance) in machine.servers().into_iter().filter(|(_, instance)| instance.is_running()) {
+        for (id, instance) in machine.running() {
             places.entry(id).or_default().push((machine.host.to_string(), instance.leased));
         }
     }
@@ -60,7 +65,7 @@ fn writers(machines: &[Machine]) -> Vec<String> {
     let mut broken = Vec::new();
     let mut writers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for machine in machines {
-        for (id, instance) in machine.servers().into_iter().filter(|(_, instance)| instance.is_running()) {
+        for (id, instance) in machine.running() {
             for open in instance.volumes.iter().filter(|open| !open.read_only && !open.shared) {
                 let written = machine.storage.write(&open.volume, open.fence, None);
                 if written {
@@ -76,4 +81,17 @@ fn writers(machines: &[Machine]) -> Vec<String> {
     let several = writers.into_iter().filter(|(_, writers)| writers.len() > 1);
     broken.extend(several.map(|(volume, writers)| format!("volume {volume} is written to by {writers:?}")));
     broken
+}
+
+/// No address is spoken from by two guests that were let run under a lease. One without may still run on a host that was given up, after
+/// what it had was given to others.
+fn speakers(machines: &[Machine], addresses: &BTreeMap<Id<Port>, IpAddr>) -> Vec<String> {
+    let mut speakers: BTreeMap<IpAddr, BTreeSet<Id<Server>>> = BTreeMap::new();
+    for (id, instance) in machines.iter().flat_map(Machine::running).filter(|(_, instance)| instance.leased) {
+        for address in instance.ports.iter().filter_map(|port| addresses.get(port)) {
+            speakers.entry(*address).or_default().insert(id.clone());
+        }
+    }
+    let several = speakers.into_iter().filter(|(_, speakers)| speakers.len() > 1);
+    several.map(|(address, speakers)| format!("{address} is spoken from by {speakers:?}")).collect()
 }

@@ -119,7 +119,7 @@ impl Cloud {
     pub fn disarm(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.crash_file()).ok();
         let _ = std::fs::remove_file(self.crash_file());
-        text.filter(|text| text.parse::<u64>().is_err())
+        text.map(|text| text.trim().to_owned()).filter(|text| text.parse::<u64>().is_err())
     }
 
     fn pid(&self) -> Option<Pid> {

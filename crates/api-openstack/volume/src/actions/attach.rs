@@ -56,7 +56,7 @@ pub fn attach(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
 }
 
 /// A server of this cloud gets the volume.
-fn give(tx: &mut Tx, cx: &Cx, volume: &Volume, server: &Arc<Server>, how: How) -> Result<(), Fault> {
+pub fn give(tx: &mut Tx, cx: &Cx, volume: &Volume, server: &Arc<Server>, how: How) -> Result<(), Fault> {
     policy::member(&cx.caller, server.meta.project.as_ref(), "os_compute_api:os-volumes-attachments:create")?;
     let mut changed = Server::clone(server);
     let made = verbs::attach(tx, &volume.meta.id, &mut changed, how)?;
@@ -99,10 +99,15 @@ pub fn detach(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
             None => Ok(Value::Null),
         };
     };
+    take(tx, cx, found)?;
+    Ok(Value::Null)
+}
+
+/// A server of this cloud loses the volume; of others it is noted no more.
+pub fn take(tx: &mut Tx, cx: &Cx, found: &Attachment) -> Result<(), Fault> {
     let server = found.server.as_ref().and_then(|id| tx.get(id));
     let Some(server) = server.filter(|_| found.state != AttachState::Reserved) else {
-        tx.delete(&found.meta.id)?;
-        return Ok(Value::Null);
+        return Ok(tx.delete(&found.meta.id).map(drop)?);
     };
     policy::member(&cx.caller, server.meta.project.as_ref(), "os_compute_api:os-volumes-attachments:delete")?;
     if found.is_root() && server.is_live() {
@@ -110,8 +115,7 @@ pub fn detach(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
     }
     let mut changed = Server::clone(&server);
     verbs::detach(tx, &found.meta.id, &mut changed)?;
-    store(tx, changed)?;
-    Ok(Value::Null)
+    store(tx, changed)
 }
 
 /// Nobody else may attach it until it is attached or let go.

@@ -1,6 +1,6 @@
 //! `POST /volumes/{id}/action`: the body's only key says what is to be done.
 
-mod attach;
+pub mod attach;
 mod change;
 mod image;
 mod state;

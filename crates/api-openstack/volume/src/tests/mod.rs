@@ -1,9 +1,12 @@
 //! The dialect, asked over its routes: shapes, refusals and who may.
 
 mod actions;
+mod attachments;
+mod backups;
 mod lists;
 mod quotas;
 mod snapshots;
+mod transfers;
 mod types;
 mod volumes;
 

@@ -46,8 +46,10 @@ pub(super) struct Origin {
     pub size_gib: u64,
     volume_type: Option<Id<VolumeType>>,
     bootable: bool,
+    metadata: BTreeMap<String, String>,
     pub image_metadata: BTreeMap<String, String>,
-    encrypted: bool,
+    /// What opens it.
+    key: Option<Id<VolumeKey>>,
     zone: Option<String>,
 }
 
@@ -67,12 +69,19 @@ pub fn create(tx: &mut Tx, new: New) -> Result<Arc<Volume>, Error> {
     if largest >= 0 && size_gib as i64 > largest {
         return Err(Error::denied(format!("Requested size {size_gib} is larger than maximum allowed limit {largest}.")));
     }
-    if origin.encrypted && kind.encryption.is_none() && matches!(new.source, Source::Backup(_)) {
-        return Err(Error::invalid("Invalid volume type: a backup of an encrypted volume can only become an encrypted volume."));
+    let from_backup = matches!(new.source, Source::Backup(_));
+    if from_backup && origin.key.is_some() != kind.encryption.is_some() {
+        let text = "Invalid volume type: what a backup of an encrypted volume becomes is encrypted, and what another becomes is not.";
+        return Err(Error::invalid(text));
     }
     limits::check(tx, &new.project, &["volumes", "gigabytes"]);
     limits::check_type(tx, &new.project, &kind, &["volumes", "gigabytes"]);
-    let key = kind.encryption.as_ref().map(|cipher| key(tx, cipher)).transpose()?;
+    let key = match &kind.encryption {
+        // The container of a backup is as it was.
+        Some(_) if from_backup => origin.key,
+        Some(cipher) => Some(key(tx, cipher)?),
+        None => None,
+    };
     let mut meta = Meta::new(tx.new_id()).named(new.name);
     meta.project = Some(new.project);
     let spec = VolumeSpec {
@@ -81,7 +90,7 @@ pub fn create(tx: &mut Tx, new: New) -> Result<Arc<Volume>, Error> {
         zone: new.zone.or(origin.zone),
         bootable: origin.bootable,
         multi_attach: new.multi_attach || kind.allows_multi_attach(),
-        metadata: new.metadata,
+        metadata: origin.metadata.into_iter().chain(new.metadata).collect(),
         image_metadata: origin.image_metadata,
         key,
         ..VolumeSpec::new(new.user, kind.meta.id.clone(), size_gib)
@@ -188,9 +197,16 @@ fn origin(view: &View, source: &Source) -> Result<Origin, Error> {
             if backup.deleted || backup.phase != BackupPhase::Available {
                 return Err(Error::invalid("Invalid backup: Backup status must be available"));
             }
-            // As far as the volume is still there to say what it was.
-            let of = view.get(&backup.volume).map(|volume| of_volume(&volume)).unwrap_or_default();
-            Ok(Origin { size_gib: backup.size_gib, zone: None, ..of })
+            let was = &backup.was;
+            Ok(Origin {
+                size_gib: backup.size_gib,
+                volume_type: was.volume_type.clone().filter(|kind| view.get(kind).is_some()),
+                bootable: was.bootable,
+                metadata: was.metadata.clone(),
+                image_metadata: was.image_metadata.clone(),
+                key: backup.key.clone(),
+                zone: None,
+            })
         }
     }
 }
@@ -201,8 +217,9 @@ fn of_volume(volume: &Volume) -> Origin {
         volume_type: Some(volume.spec.volume_type.clone()),
         bootable: volume.spec.bootable,
         image_metadata: volume.spec.image_metadata.clone(),
-        encrypted: volume.spec.key.is_some(),
+        key: volume.spec.key.clone(),
         zone: volume.spec.zone.clone(),
+        ..Origin::default()
     }
 }
 

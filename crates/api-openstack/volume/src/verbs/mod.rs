@@ -6,16 +6,20 @@
 //! [`Tx`]: unkai_store::Tx
 
 mod attach;
+mod backup;
 mod create;
 mod delete;
 pub mod limits;
 mod restore;
 mod snapshot;
 mod state;
+mod transfer;
 
 pub use attach::{How, MOST_DISKS, attach, attach_made, attachments, detach, of_server, release, reserve, settle_off_host};
+pub use backup::{NewBackup, backup, backup_state, delete_backup, restore_backup};
 pub use create::{New, create, default_type};
 pub use delete::{Going, delete};
 pub use restore::{put_back, reimage};
-pub use snapshot::{Wanted, delete_snapshot, snapshot};
+pub use snapshot::{Wanted, delete_snapshot, snapshot, snapshot_state};
 pub use state::{State, state};
+pub use transfer::{accept, offer};

@@ -150,6 +150,34 @@ async fn backups_outlive_their_volume_and_go_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_being_backed_up_goes_only_afterwards() {
+    let cloud = Cloud::with_hosts(1).await;
+    let id = cloud.volume(Source::Blank).await;
+    assert!(cloud.storage.write(id.as_str(), cloud.get(&id).spec.fence, Some(6)));
+    let snapshot = add_snapshot(&cloud, &id).await;
+    assert!(cloud.storage.write(id.as_str(), cloud.get(&id).spec.fence, Some(7)));
+    let (of, from) = (id.clone(), snapshot.clone());
+    let backup = cloud
+        .act(move |tx| {
+            cloud::change_volume(tx, &of, |_| {})?;
+            let repository = tx.all::<Pool>().find(|pool| pool.keeps_backups).expect("a repository").meta.id.clone();
+            let (volume, meta) = (tx.require(&of)?, Meta::new(tx.new_id()).named("b"));
+            tx.update(&from, |snapshot: &mut Snapshot| {
+                snapshot.deleted = true;
+                Ok::<_, Error>(())
+            })?;
+            let new = Backup { snapshot: Some(from.clone()), ..Backup::new(meta, "u", &volume, repository, tx.now()) };
+            tx.insert(new).map(|backup| backup.meta.id.clone())
+        })
+        .await;
+    cloud.until("the backup is settled", |view| view.get(&backup).is_some_and(|backup| backup.phase != BackupPhase::Creating)).await;
+    assert_eq!(cloud.get(&backup).phase, BackupPhase::Available);
+    assert_eq!(cloud.storage.backups()[backup.as_str()], 6);
+    cloud.until("the snapshot is gone", |view| view.get(&snapshot).is_none()).await;
+    assert!(cloud.storage.volumes()[id.as_str()].snapshots.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_that_fails_leaves_an_image_that_says_why() {
     let cloud = Cloud::with_hosts(1).await;
     let id = cloud.volume(Source::Blank).await;

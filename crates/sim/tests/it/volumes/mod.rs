@@ -146,27 +146,8 @@ async fn add_backup(cloud: &Cloud, volume: &Id<Volume>, parent: Option<Id<Backup
     let body = move |tx: &mut Tx| {
         cloud::change_volume(tx, &of, |_| {})?;
         let repository = tx.all::<Pool>().find(|pool| pool.keeps_backups).expect("a repository").meta.id.clone();
-        let (description, container, zone, metadata, carrier, reset, phase, facts) = Default::default();
-        let (meta, data_timestamp, volume, parent) = (Meta::new(tx.new_id()).named("b"), tx.now(), of.clone(), parent.clone());
-        let new = Backup {
-            meta,
-            user: "u".into(),
-            volume,
-            size_gib: 1,
-            snapshot: None,
-            parent,
-            data_timestamp,
-            repository,
-            description,
-            container,
-            zone,
-            metadata,
-            deleted: false,
-            carrier,
-            reset,
-            phase,
-            facts,
-        };
+        let (volume, meta) = (tx.require(&of)?, Meta::new(tx.new_id()).named("b"));
+        let new = Backup { parent: parent.clone(), ..Backup::new(meta, "u", &volume, repository, tx.now()) };
         tx.insert(new).map(|backup| backup.meta.id.clone())
     };
     let id = cloud.act(body).await;

@@ -111,7 +111,7 @@ osd crush initial weight = 1
 END
 conf=(-c "$dir/ceph.conf")
 ceph() { in_ns ceph "${conf[@]}" --connect-timeout 20 "$@"; }
-until_true() { local n; for n in $(seq "$1"); do if "${@:2}"; then return; fi; sleep 0.2; done; fail "waited too long: ${*:2}"; }
+until_true() { for _ in $(seq "$1"); do if "${@:2}"; then return; fi; sleep 0.2; done; fail "waited too long: ${*:2}"; }
 
 (
     umask 077
@@ -125,7 +125,7 @@ in_ns ceph-mon "${conf[@]}" -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/k
 in_ns ceph-mon "${conf[@]}" -i a
 ceph status >/dev/null
 in_ns ceph-mgr "${conf[@]}" -i x >/dev/null 2>&1
-for i in 0 1 2; do
+for _ in 0 1 2; do
     uuid=$(cat /proc/sys/kernel/random/uuid)
     id=$(ceph osd new "$uuid")
     ceph auth get-or-create "osd.$id" mon 'allow profile osd' osd 'allow *' mgr 'allow profile osd' -o "$dir/osd$id/keyring"

@@ -1,11 +1,15 @@
 //! What every kind of storage does alike, told once. Each part removes what it made.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use unkai_model::volume::Backend;
 
-use crate::image::Image;
+use crate::image::{Image, Storage};
 use crate::tool::Run;
 use crate::{Content, Driver, Error, Files, Format, Job, Luks, New, Pool, Repository, Result, Spot, Tools};
 
@@ -65,6 +69,51 @@ pub fn write(pool: &Pool, volume: &str, pattern: u8, at: u64) {
 pub fn holds(pool: &Pool, volume: &str, pattern: u8, at: u64) -> bool {
     let image = pool.peek(volume).unwrap();
     qemu_io(&image, &[format!("read -P {pattern} {at} {MIB}")]).is_ok()
+}
+
+/// A server's QEMU, as far as the storage is concerned: it has the image open, and goes on.
+pub struct User {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl User {
+    pub fn new(image: &Image) -> User {
+        let Storage::Node { node, secrets } = &image.storage else { panic!("not reached by a client of QEMU's own") };
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "qemu-io"]);
+        let keys = tempfile::tempdir().unwrap();
+        for secret in secrets {
+            fs::write(keys.path().join(&secret.id), &secret.value).unwrap();
+            command.args(["--object", &format!("secret,id={},file={}", secret.id, keys.path().join(&secret.id).display())]);
+        }
+        command.arg(format!("json:{}", image.over(node.clone())));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, said) = channel();
+        std::thread::spawn(move || out.lines().map_while(|line| line.ok()).all(|line| tell.send(line).is_ok()));
+        let mut user = User { child, said };
+        assert!(user.does("read 0 512"), "it opens the image");
+        user
+    }
+
+    /// Whether it worked. Not to be answered at all is not to work.
+    pub fn does(&mut self, command: &str) -> bool {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
+        while let Ok(line) = self.said.recv_timeout(Duration::from_secs(10)) {
+            if line.contains("failed") || line.contains("bytes at offset") {
+                return line.contains("bytes at offset");
+            }
+        }
+        false
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn bytes(pool: &Pool, volume: &str) -> Option<u64> {

@@ -50,6 +50,11 @@ pub trait Driver: Send + Sync {
     /// How QEMU opens it. Does not say whether it is there.
     fn image(&self, spot: &Spot, look: Look) -> Image;
 
+    /// How a server's QEMU opens the volume, which is let in from here on.
+    fn open(&self, volume: &str) -> Result<Image> {
+        Ok(self.image(&Spot::data(volume), Look::Whole))
+    }
+
     /// An empty draft of so many bytes. `shared`: in a form that several may write at once, which not every format is.
     fn begin(&self, spot: &Spot, bytes: u64, shared: bool) -> Result<()>;
 
@@ -80,6 +85,11 @@ pub trait Driver: Send + Sync {
     /// Whether [`Driver::copy`] may make a snapshot of a volume that a server writes to: as after a power failure.
     fn snapshots_live(&self) -> bool {
         false
+    }
+
+    /// The pool is none of this host's any more: ends what was started for it here.
+    fn leave(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Several servers may have it open for writing.

@@ -9,6 +9,7 @@ use crate::driver::{Driver, Lock, Look, present};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::image::Image;
+use crate::iscsi::Iscsi;
 use crate::job::Job;
 use crate::luks;
 use crate::nbd;
@@ -28,7 +29,11 @@ pub struct Pool {
 
 impl Pool {
     pub fn new(driver: impl Driver + 'static, tools: Tools) -> Pool {
-        Pool { driver: Arc::new(driver), tools, fence: 0 }
+        Pool::of(Arc::new(driver), tools)
+    }
+
+    pub(crate) fn of(driver: Arc<dyn Driver>, tools: Tools) -> Pool {
+        Pool { driver, tools, fence: 0 }
     }
 
     /// The same, working with a fencing generation: what one does, those with older ones can do no more.
@@ -41,6 +46,10 @@ impl Pool {
         match backend {
             Backend::Files { dir } => Ok(Pool::new(Files::new(dir, tools.clone()), tools)),
             Backend::Rbd { monitors, pool, user, key } => Ok(Pool::new(Rbd::new(monitors, pool, user, key, tools.clone())?, tools)),
+            Backend::Iscsi { portal, iqn, dir, user, password, .. } => {
+                let (portal, iqn, user, password) = (portal.clone(), iqn.clone(), user.clone(), password.clone());
+                Iscsi { portal, iqn, dir: dir.clone(), user, password }.pool(tools)
+            }
             other => Err(Error::Pool(format!("this agent has no driver for {other:?}"))),
         }
     }
@@ -48,6 +57,11 @@ impl Pool {
     /// How the pool is. One that never was a pool becomes one when no `mark` is expected.
     pub fn status(&self, mark: Option<&str>) -> Result<Status> {
         self.driver.status(mark)
+    }
+
+    /// The pool is none of this host's any more: ends what was started for it here, and removes nothing that is in it.
+    pub fn leave(&self) -> Result<()> {
+        self.driver.leave()
     }
 
     /// None: there is no trace of the volume.
@@ -327,7 +341,7 @@ impl Pool {
         if !shared {
             self.pass(volume, &mut found.notes)?;
         }
-        Ok(self.driver.image(&Spot::data(volume), Look::Whole))
+        self.driver.open(volume)
     }
 
     /// How QEMU opens a volume that is whole; whether it may is [`Pool::open`]'s to say.

@@ -113,7 +113,7 @@ pub enum Content {
 }
 
 /// What a pool says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Tells this pool from all others, and from a place where none is.
     pub mark: String,
@@ -122,7 +122,7 @@ pub struct Status {
 }
 
 /// A volume as it is found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Bytes of its content, container and all; none while it is not whole.
     pub bytes: Option<u64>,

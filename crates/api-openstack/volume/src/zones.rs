@@ -19,10 +19,14 @@ pub fn routes() -> Routes {
 fn zones(view: &View) -> BTreeMap<String, bool> {
     let mut zones = BTreeMap::from([(DEFAULT_ZONE.to_owned(), false)]);
     for host in view.all::<Host>() {
-        let zone = view.by_index::<Aggregate>("host", host.meta.id.as_str()).find_map(|aggregate| aggregate.zone().map(str::to_owned));
-        *zones.entry(zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned())).or_default() |= host.is_up();
+        *zones.entry(of_host(view, &host)).or_default() |= host.is_up();
     }
     zones
+}
+
+pub fn of_host(view: &View, host: &Host) -> String {
+    let zone = view.by_index::<Aggregate>("host", host.meta.id.as_str()).find_map(|aggregate| aggregate.zone().map(str::to_owned));
+    zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned())
 }
 
 pub fn exists(view: &View, zone: &str) -> bool {

@@ -1,11 +1,14 @@
-//! Servers on volumes that QEMU reaches by a client of its own, in its cage: a real Ceph.
+//! Servers on volumes that QEMU reaches by a client of its own, in its cage: a real Ceph, a real iSCSI target.
 
 use super::harness::*;
 #[path = "../../../driver-volume/src/rbd/cluster.rs"]
 mod cluster;
 use crate::need_mini;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use unkai_driver_qemu::*;
-use unkai_driver_volume::{self as volume, Content, Job, New, Pool, Rbd, Tools};
+use unkai_driver_volume::{self as volume, Content, Iscsi, Job, New, Pool, Rbd, Tools};
 
 const GIB: u64 = 1 << 30;
 const ROOT: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
@@ -94,6 +97,61 @@ async fn a_server_lives_on_ceph_until_a_newer_generation_takes_its_disk() {
     pool.at(3).revert(DATA, "s", 1, &Job::default()).unwrap();
     vm.plug_disk(disk(DATA, None), Some(given(&pool, DATA, 3))).await.unwrap();
     let read = serial.run("sleep 1; sudo mount /dev/vdb /mnt; cat /mnt/mark; sudo umount /mnt").await;
+    assert!(read.contains("first"), "{read}");
+    vm.kill().await.unwrap();
+}
+
+/// Whatever becomes of the test, its target ends.
+struct Leave(Pool);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.leave().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_lives_on_luns_until_a_newer_generation_takes_its_disk() {
+    need_mini!();
+    if !Path::new("/usr/sbin/tgtd").exists() || !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: a server on iSCSI: needs root, tgt and qemu-block-extra");
+        return;
+    }
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+    let host = TestHost::new();
+    let temp = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (portal, iqn, dir) = ("127.0.0.1".to_owned(), "iqn.2026-01.test:luns".to_owned(), temp.path().join("pool"));
+    let iscsi = Iscsi { portal, iqn, dir, user: "unkai".into(), password: "not-for-command-lines".into() };
+    let pool = iscsi.pool(Tools::default()).unwrap();
+    let _leave = Leave(pool.clone());
+    pool.status(None).unwrap();
+    let image = Content::Image { path: host.image(), format: volume::Format::Qcow2 };
+    pool.at(1).create(ROOT, &New { content: image, ..blank(2 * GIB) }, &Job::default()).unwrap();
+    pool.at(1).create(DATA, &blank(GIB), &Job::default()).unwrap();
+
+    let vm = launch(&host, vec![disk(ROOT, Some(0))], vec![given(&pool, ROOT, 1)]).await.unwrap();
+    let mut serial = Serial::open(&vm).await;
+    serial.log_in().await;
+    vm.plug_disk(disk(DATA, None), Some(given(&pool, DATA, 1))).await.unwrap();
+    serial.until("cat /sys/block/vdb/serial", &DATA[..20]).await;
+    serial.run("sudo mkfs -t ext4 -q /dev/vdb; sudo mount /dev/vdb /mnt; echo first | sudo tee /mnt/mark; sync; sudo umount /mnt").await;
+    let shown = std::fs::read(format!("/proc/{}/cmdline", vm.pid())).unwrap();
+    assert!(!String::from_utf8_lossy(&shown).contains("not-for-command-lines"));
+
+    // another host has it now
+    let there = launch(&host, vec![], vec![]).await.unwrap();
+    there.plug_disk(disk(DATA, None), Some(given(&pool, DATA, 2))).await.unwrap();
+    serial.run("(sudo dd if=/dev/urandom of=/dev/vdb oflag=direct bs=4096 count=64 2>/dev/null; echo written > /tmp/written) & true").await;
+    let said = serial.run("sleep 5; cat /tmp/written 2>/dev/null; echo the root disk lives").await;
+    assert!(!said.contains("written\r") && said.contains("the root disk lives"), "{said}");
+    there.kill().await.unwrap();
+    vm.kill().await.unwrap();
+
+    let vm = launch(&host, vec![disk(ROOT, Some(0)), disk(DATA, None)], vec![given(&pool, ROOT, 1), given(&pool, DATA, 3)]).await.unwrap();
+    let mut serial = Serial::open(&vm).await;
+    serial.log_in().await;
+    let read = serial.run("sudo mount /dev/vdb /mnt; cat /mnt/mark; sudo umount /mnt").await;
     assert!(read.contains("first"), "{read}");
     vm.kill().await.unwrap();
 }

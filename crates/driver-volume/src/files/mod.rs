@@ -63,7 +63,7 @@ impl Files {
     }
 
     /// Formats are in names, which nobody but the agent writes.
-    fn path(&self, spot: &Spot, look: Look) -> (PathBuf, Format) {
+    pub(crate) fn path(&self, spot: &Spot, look: Look) -> (PathBuf, Format) {
         let raw = self.named(spot, look, Format::Raw);
         if raw.exists() { (raw, Format::Raw) } else { (self.named(spot, look, Format::Qcow2), Format::Qcow2) }
     }
@@ -275,7 +275,7 @@ pub(crate) fn try_lock(path: &Path, shared: bool) -> Result<Option<Flock<File>>>
     }
 }
 
-fn read_notes(dir: &Path) -> Result<Notes> {
+pub(crate) fn read_notes(dir: &Path) -> Result<Notes> {
     let path = dir.join("notes.json");
     match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Notes::default()),

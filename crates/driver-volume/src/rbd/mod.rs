@@ -40,6 +40,7 @@ use crate::spec::{Found, Notes, Part, Spot, Status};
 use crate::tool::Tools;
 use cli::{Answer, Cluster, Program};
 use lease::Valid;
+pub(crate) use lease::random;
 use record::Record;
 
 pub struct Rbd {

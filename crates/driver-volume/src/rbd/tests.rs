@@ -1,12 +1,9 @@
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cluster::{Cluster as Ceph, cluster};
 use super::*;
 use crate::Pool;
-use crate::conformance::{self, blank, copy_of, holds, qemu_io, write};
-use crate::image::Storage;
+use crate::conformance::{self, User, blank, copy_of, holds, qemu_io, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -58,45 +55,6 @@ impl Bed {
 
 fn driver(ceph: &Ceph, pool: &str, user: &str, key: &str) -> Rbd {
     Rbd::new(&[ceph.get("CEPH_MONITOR").to_owned()], pool, user, key, Tools::default()).unwrap()
-}
-
-/// A server's QEMU, as far as the storage is concerned: it has the image open, and goes on.
-struct User {
-    child: Child,
-    said: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl User {
-    fn new(image: &Image) -> User {
-        let Storage::Node { node, secrets } = &image.storage else { panic!("RBD is reached by a node") };
-        let mut command = Command::new("stdbuf");
-        command.args(["-oL", "qemu-io"]);
-        let keys = tempfile::tempdir().unwrap();
-        for secret in secrets {
-            std::fs::write(keys.path().join(&secret.id), &secret.value).unwrap();
-            command.args(["--object", &format!("secret,id={},file={}", secret.id, keys.path().join(&secret.id).display())]);
-        }
-        command.arg(format!("json:{}", image.over(node.clone())));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut user = User { child, said };
-        assert!(user.does("read 0 512"), "it opens the image");
-        user
-    }
-
-    /// Whether it worked.
-    fn does(&mut self, command: &str) -> bool {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
-        let line = self.said.find_map(|line| line.ok().filter(|line| line.contains("failed") || line.contains("bytes at offset")));
-        line.expect("it answers").contains("bytes at offset")
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use unkai_link::volume::{PoolItem, PoolReport};
 use unkai_model::Error;
 use unkai_model::volume::Backend;
 
-use super::{failed, pool};
+use super::{blocking, failed, pool};
 use crate::ledger::Ledger;
 use crate::server::{Servers, chain};
 use crate::worker::Progress;
@@ -65,6 +65,10 @@ impl Pools {
 
     pub async fn converge(&self, id: &str) -> Result<Progress, Error> {
         let Some(item) = self.servers.desired.pool(id) else {
+            if let Some(seen) = self.ledger.read::<Seen>(id)? {
+                let pool = pool(&seen.backend)?;
+                blocking("leaving a pool", move || pool.leave()).await?;
+            }
             self.states().remove(id);
             self.ledger.remove(id)?;
             return Ok(Progress::Over);

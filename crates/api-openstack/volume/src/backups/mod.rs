@@ -201,7 +201,6 @@ async fn restore(cx: Cx, body: Body) -> Result<Response, Fault> {
                 name: name.clone(),
                 size_gib: Some(backup.size_gib),
                 source: Source::Backup(backup.meta.id.clone()),
-                metadata: backup.was.metadata.clone(),
                 ..New::blank(project.clone(), call.caller.user.clone())
             };
             Ok::<_, Fault>(verbs::restore_backup(tx, &backup.meta.id, into.as_ref(), new)?)

@@ -50,10 +50,10 @@ pub async fn act(cx: Cx, body: Body) -> Result<Response, Fault> {
         .transact(move |tx: &mut Tx| {
             call.find_to_change::<Snapshot>(tx, &rule)?;
             let Some(word) = &word else { return Ok::<_, Fault>(verbs::delete_snapshot(tx, &id, true)?) };
-            let (word, progress) = (word.clone(), progress.clone());
+            let (word, progress, view) = (word.clone(), progress.clone(), tx.view());
             tx.update(&id, |snapshot: &mut Snapshot| {
                 snapshot.reset = None;
-                snapshot.reset = (super::state(snapshot) != word).then_some(word);
+                snapshot.reset = (verbs::snapshot_state(&view, snapshot) != word).then_some(word);
                 snapshot.progress = progress;
                 Ok(())
             })

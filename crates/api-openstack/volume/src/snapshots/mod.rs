@@ -14,7 +14,7 @@ use unkai_model::volume::{Snapshot, SnapshotPhase, Volume};
 use unkai_openstack::web::schema::{Schema, as_bool};
 use unkai_openstack::web::{Body, Fault};
 use unkai_openstack::{Routes, iso};
-use unkai_store::Tx;
+use unkai_store::{Tx, View};
 
 use crate::cx::Cx;
 use crate::verbs::{self, Wanted};
@@ -32,18 +32,6 @@ pub fn routes() -> Routes {
         .merge(metadata::routes("/snapshots", "volume", metadata::of_snapshot()))
 }
 
-/// The state of a snapshot in the field's words.
-pub fn state(snapshot: &Snapshot) -> &str {
-    match (&snapshot.reset, snapshot.deleted, &snapshot.phase) {
-        (Some(word), ..) => word,
-        (None, true, SnapshotPhase::Failed(_)) => "error_deleting",
-        (None, true, _) => "deleting",
-        (None, false, SnapshotPhase::Creating) => "creating",
-        (None, false, SnapshotPhase::Available) => "available",
-        (None, false, SnapshotPhase::Failed(_)) => "error",
-    }
-}
-
 /// In percent: what somebody said of it, else all or nothing.
 fn progress(snapshot: &Snapshot) -> &str {
     match (&snapshot.progress, &snapshot.phase) {
@@ -53,14 +41,14 @@ fn progress(snapshot: &Snapshot) -> &str {
     }
 }
 
-fn render(cx: &Cx, snapshot: &Snapshot, detail: bool) -> Value {
+fn render(cx: &Cx, view: &View, snapshot: &Snapshot, detail: bool) -> Value {
     let mut body = json!({
         "id": snapshot.meta.id,
         "name": snapshot.meta.name,
         "description": snapshot.description,
         "created_at": iso(snapshot.meta.created),
         "updated_at": iso(snapshot.meta.updated),
-        "status": state(snapshot),
+        "status": verbs::snapshot_state(view, snapshot),
         "size": snapshot.size_gib,
         "volume_id": snapshot.volume,
         "metadata": snapshot.metadata,
@@ -84,7 +72,7 @@ fn render(cx: &Cx, snapshot: &Snapshot, detail: bool) -> Value {
 async fn show(cx: Cx) -> Result<Json<Value>, Fault> {
     let view = cx.view().await?;
     let snapshot = cx.find::<Snapshot>(&view, "volume:get_snapshot")?;
-    Ok(Json(json!({ "snapshot": render(&cx, &snapshot, true) })))
+    Ok(Json(json!({ "snapshot": render(&cx, &view, &snapshot, true) })))
 }
 
 static CREATE: LazyLock<Schema> = LazyLock::new(|| {
@@ -123,7 +111,7 @@ async fn create(cx: Cx, body: Body) -> Result<Response, Fault> {
             Ok::<_, Fault>(verbs::snapshot(tx, &volume, wanted.clone())?)
         })
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "snapshot": render(&cx, &snapshot, false) }))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(json!({ "snapshot": render(&cx, &cx.store().view(), &snapshot, false) }))).into_response())
 }
 
 static UPDATE: LazyLock<Schema> = LazyLock::new(|| Schema::wrapped("snapshot", description()));
@@ -149,7 +137,7 @@ async fn update(cx: Cx, body: Body) -> Result<Json<Value>, Fault> {
             })
         })
         .await?;
-    Ok(Json(json!({ "snapshot": render(&cx, &snapshot, false) })))
+    Ok(Json(json!({ "snapshot": render(&cx, &cx.store().view(), &snapshot, false) })))
 }
 
 async fn delete(cx: Cx) -> Result<Response, Fault> {

@@ -1,9 +1,17 @@
 use serde_json::{Value, json};
+use unkai_model::compute::{Host, HostStatus, Reachability};
 use unkai_model::volume::{Backup, BackupPhase, RestoreFrom, Snapshot, SnapshotPhase, VolumeKey};
 
 use super::*;
 
+/// A host that is up.
+async fn host(s: &Setup, id: &str, number: u64) {
+    let up = HostStatus { reachability: Reachability::Up, ..Default::default() };
+    s.put(Host { status: up, ..Host::new(Meta::new(id).named(id), number) }).await;
+}
+
 async fn keeping(s: &Setup) {
+    host(s, "h", 1).await;
     s.act(|tx| {
         tx.update(&Id::<Pool>::new("pool"), |pool: &mut Pool| {
             pool.keeps_backups = true;
@@ -175,4 +183,112 @@ async fn the_key_goes_with_the_backup() {
     let new = s.document(new.as_str().unwrap());
     assert_eq!((new.spec.key.as_ref(), &new.spec.volume_type), (Some(&key), &secret));
     assert!(s.cloud.store.view().get::<VolumeKey>(&key).is_some());
+}
+
+#[tokio::test]
+async fn a_repository_is_one_that_works_where_the_work_is_done() {
+    let s = Setup::new().await;
+    keeping(&s).await;
+    host(&s, "far", 2).await;
+    for (name, free_gib, hosts) in [("far", 900, vec!["far"]), ("small", 10, vec![]), ("large", 20, vec![])] {
+        let mut pool = Pool::new(Meta::new(name).named(name), Backend::Files { dir: format!("/{name}").into() });
+        pool.keeps_backups = true;
+        pool.hosts = hosts.iter().map(|host| Id::new(*host)).collect();
+        let of = hosts.first().copied().unwrap_or("h");
+        pool.status.hosts.insert(of.into(), Reached { fault: None, total_gib: 1000, free_gib });
+        s.put(pool).await;
+    }
+    let volume = s.volume(json!({})).await;
+    s.change(&volume, |volume| volume.status.carrier = Some("h".into())).await;
+    let repository = async |wish: Value| {
+        let mut backup = json!({ "volume_id": volume });
+        backup.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+        let id = made(&s, backup).await;
+        s.cloud.store.view().get(&Id::<Backup>::new(id)).unwrap().repository.to_string()
+    };
+    let breaks = |name: &'static str| {
+        s.act(move |tx| {
+            let broken = |pool: &mut Pool| {
+                pool.status.hosts.values_mut().for_each(|reached| reached.fault = Some("gone".into()));
+                Ok::<_, Error>(())
+            };
+            tx.update(&name.into(), broken).map(drop)
+        })
+    };
+    assert_eq!(repository(json!({})).await, "large", "the most room, and not beside the volume itself");
+    breaks("large").await;
+    assert_eq!(repository(json!({})).await, "small", "though another host could still use the larger one");
+    breaks("small").await;
+    assert_eq!(repository(json!({ "availability_zone": "nova" })).await, "pool", "where its host can stay");
+    breaks("pool").await;
+    assert_eq!(repository(json!({})).await, "far", "another host may do it");
+    let elsewhere = json!({ "backup": { "volume_id": volume, "availability_zone": "moon" } });
+    expect(503, s.member("POST", "/backups", elsewhere).await);
+    let down = |host: &mut Host| {
+        host.forced_down = true;
+        Ok::<_, Error>(())
+    };
+    s.act(move |tx| tx.update(&"far".into(), down).map(drop)).await;
+    expect(503, s.member("POST", "/backups", json!({ "backup": { "volume_id": volume } })).await);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_snapshot_leaves_its_volume_alone() {
+    let s = Setup::new().await;
+    keeping(&s).await;
+    let volume = s.volume(json!({})).await;
+    let taken = expect(202, s.member("POST", "/snapshots", json!({ "snapshot": { "volume_id": volume } })).await);
+    let id = taken["snapshot"]["id"].as_str().unwrap().to_owned();
+    let of = Id::<Snapshot>::new(id.as_str());
+    s.act(move |tx| {
+        let taken = |snapshot: &mut Snapshot| {
+            snapshot.phase = SnapshotPhase::Available;
+            Ok::<_, Error>(())
+        };
+        tx.update(&of, taken).map(drop)
+    })
+    .await;
+    s.settle(&volume).await;
+    let wish = json!({ "volume_id": volume, "snapshot_id": id });
+    let backup = expect(202, s.member("POST", "/backups", json!({ "backup": wish })).await)["backup"]["id"].take();
+    let shown = async || expect(200, s.member("GET", &format!("/snapshots/{id}"), Value::Null).await)["snapshot"].take();
+    assert_eq!((shown().await["status"].as_str(), s.status(&volume).await.as_str()), (Some("backing-up"), "available"));
+    let listed = expect(200, s.member("GET", "/snapshots?status=backing-up", Value::Null).await);
+    assert_eq!(listed["snapshots"][0]["id"], *id);
+    let whole = format!("/volumes/{volume}?cascade=true");
+    for path in [&format!("/snapshots/{id}"), &whole] {
+        expect(400, s.member("DELETE", path, Value::Null).await);
+    }
+    phase(&s, backup.as_str().unwrap(), BackupPhase::Available).await;
+    assert_eq!(shown().await["status"], "available");
+    let older = json!({ "volume_id": volume, "snapshot_id": id, "incremental": true });
+    let said = refusal(400, s.member("POST", "/backups", json!({ "backup": older })).await);
+    assert!(said.contains("No backups available"), "none is of an earlier content: {said}");
+    s.settle(&volume).await;
+    expect(202, s.member("DELETE", &whole, Value::Null).await);
+}
+
+#[tokio::test]
+async fn what_is_made_of_a_backup_is_like_what_it_was() {
+    let s = Setup::new().await;
+    keeping(&s).await;
+    let volume = s.volume(json!({ "metadata": { "colour": "red" } })).await;
+    s.change(&volume, |volume| {
+        volume.spec.bootable = true;
+        volume.spec.image_metadata.insert("os_distro".into(), "debian".into());
+    })
+    .await;
+    let id = made(&s, json!({ "volume_id": volume })).await;
+    let wish = json!({ "volume": { "backup_id": id, "metadata": { "own": "yes" } } });
+    let new = expect(202, s.member("POST", "/volumes", wish).await)["volume"].take();
+    assert_eq!(new["metadata"], json!({ "colour": "red", "own": "yes" }));
+    s.settle(new["id"].as_str().unwrap()).await;
+    let other = s.volume(json!({ "metadata": { "colour": "blue", "own": "yes" } })).await;
+    let restore = json!({ "restore": { "volume_id": other } });
+    expect(202, s.member("POST", &format!("/backups/{id}/restore"), restore).await);
+    for id in [new["id"].as_str().unwrap(), &other] {
+        let spec = s.document(id).spec.clone();
+        assert!(spec.bootable && spec.image_metadata.contains_key("os_distro"));
+        assert_eq!((spec.metadata["colour"].as_str(), spec.metadata["own"].as_str()), ("red", "yes"));
+    }
 }

@@ -4,12 +4,15 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use unkai_model::volume::{Backup, BackupPhase, Pool, RestoreFrom, Snapshot, SnapshotPhase, Volume};
+use unkai_model::compute::Host;
+use unkai_model::volume::{AttachState, Attachment, Backend, Backup, BackupPhase, Pool, RestoreFrom, Snapshot, Volume};
 use unkai_model::{Error, Id, Meta};
 use unkai_store::{Tx, View};
 
+use super::snapshot::{snapshot_state, touch};
 use super::state::{State, state};
 use super::{New, create, limits, put_back};
+use crate::zones;
 
 /// A backup that is wanted.
 #[derive(Debug, Clone, Default)]
@@ -31,9 +34,12 @@ pub struct NewBackup {
 pub fn backup(tx: &mut Tx, id: &Id<Volume>, new: NewBackup) -> Result<Arc<Backup>, Error> {
     let volume = tx.require(id)?;
     let view = tx.view();
+    let snapshot = new.snapshot.as_ref().map(|id| the_snapshot(&view, &volume, id)).transpose()?;
     match state(&view, &volume) {
+        // It is the snapshot that is read.
+        _ if snapshot.is_some() => {}
         State::Available => {}
-        State::InUse if new.force || new.snapshot.is_some() => {}
+        State::InUse if new.force => {}
         State::InUse => return Err(Error::invalid("Invalid volume: Backing up an in-use volume must use the force flag.")),
         other => {
             let now = other.as_str();
@@ -41,12 +47,12 @@ pub fn backup(tx: &mut Tx, id: &Id<Volume>, new: NewBackup) -> Result<Arc<Backup
             return Err(Error::invalid(text));
         }
     }
-    let snapshot = new.snapshot.as_ref().map(|id| the_snapshot(&view, &volume, id)).transpose()?;
-    let parent = if new.incremental { Some(newest(&view, &volume)?) } else { None };
+    let parent = if new.incremental { Some(newest(&view, &volume, snapshot.as_deref())?) } else { None };
+    let usable = |pool: &Pool| works(&view, &volume, pool, new.zone.as_deref());
     let repository = match &parent {
         // Its pieces are where the others are.
-        Some(parent) => view.get(&parent.repository).filter(|pool| works(&volume, pool)),
-        None => repository(&view, &volume),
+        Some(parent) => view.get(&parent.repository).filter(|pool| usable(pool)),
+        None => repository(&view, &volume, usable),
     };
     let repository = repository.ok_or_else(no_service)?.meta.id.clone();
     if let Some(project) = &volume.meta.project {
@@ -77,32 +83,65 @@ fn no_service() -> Error {
 fn the_snapshot(view: &View, volume: &Volume, id: &Id<Snapshot>) -> Result<Arc<Snapshot>, Error> {
     let of_it = |snapshot: &Arc<Snapshot>| snapshot.volume == volume.meta.id;
     let snapshot = view.get(id).filter(of_it).ok_or_else(|| Error::not_found::<Snapshot>(id))?;
-    match !snapshot.deleted && snapshot.phase == SnapshotPhase::Available {
-        true => Ok(snapshot),
-        false => Err(Error::invalid("Invalid snapshot: Snapshot to be backed up must be available.")),
+    match snapshot_state(view, &snapshot) {
+        "available" => Ok(snapshot),
+        now => Err(Error::invalid(format!(
+            "Invalid snapshot: Snapshot to be backed up must be available, but the current status is \"{now}\"."
+        ))),
     }
 }
 
-/// The newest whole backup of a volume that an incremental one can build on.
-fn newest(view: &View, volume: &Volume) -> Result<Arc<Backup>, Error> {
-    let whole = view.by_index::<Backup>("volume", volume.meta.id.as_str());
-    let whole = whole.filter(|backup| backup.phase == BackupPhase::Available && !backup.deleted && backup.key == volume.spec.key);
-    let newest = whole.max_by_key(|backup| (backup.data_timestamp, backup.meta.id.clone()));
+/// The newest whole backup of a volume that an incremental one can build on; of a snapshot, one of an earlier content.
+fn newest(view: &View, volume: &Volume, snapshot: Option<&Snapshot>) -> Result<Arc<Backup>, Error> {
+    let earlier = |backup: &Backup| snapshot.is_none_or(|snapshot| backup.data_timestamp < snapshot.meta.created);
+    let fits = |backup: &Arc<Backup>| {
+        let whole = backup.phase == BackupPhase::Available && backup.reset.is_none() && !backup.deleted;
+        whole && backup.key == volume.spec.key && earlier(backup)
+    };
+    let all = view.by_index::<Backup>("volume", volume.meta.id.as_str()).filter(fits);
+    let newest = all.max_by_key(|backup| (backup.data_timestamp, backup.meta.created));
     newest.ok_or_else(|| Error::invalid("Invalid backup: No backups available to do an incremental backup."))
 }
 
-/// Where a backup goes: a place that works for who works on the volume, another than the volume's own if there is one, the emptiest.
-fn repository(view: &View, volume: &Volume) -> Option<Arc<Pool>> {
-    let pools = view.all::<Pool>().filter(|pool| works(volume, pool));
-    pools.max_by_key(|pool| (Some(&pool.meta.id) != volume.status.pool.as_ref(), pool.space().1, Reverse(pool.meta.name.clone())))
+/// Where a backup goes: a place that who works on the volume reaches, another than the volume's own if there is one, the emptiest.
+fn repository(view: &View, volume: &Volume, usable: impl Fn(&Pool) -> bool) -> Option<Arc<Pool>> {
+    let rank = |pool: &Arc<Pool>| {
+        let reached = volume.status.carrier.as_ref().is_none_or(|carrier| pool.is_reached_by(carrier));
+        (reached, Some(&pool.meta.id) != volume.status.pool.as_ref(), pool.space().1, Reverse(pool.meta.name.clone()))
+    };
+    view.all::<Pool>().filter(|pool| usable(pool)).max_by_key(rank)
 }
 
-/// Who works on the volume can put backups there.
-fn works(volume: &Volume, pool: &Pool) -> bool {
-    let carrier = volume.status.carrier.as_ref();
-    let reached = carrier.is_none_or(|carrier| pool.is_reached_by(carrier));
-    let fault = carrier.and_then(|carrier| pool.status.hosts.get(carrier)).is_some_and(|reached| reached.fault.is_some());
-    pool.keeps_backups && pool.disabled.is_none() && reached && !fault
+/// Somebody who works on the volume, or can, is able to put backups there.
+fn works(view: &View, volume: &Volume, pool: &Pool, zone: Option<&str>) -> bool {
+    let able = |host: &Arc<Host>| {
+        let fault = pool.status.hosts.get(&host.meta.id).is_some_and(|reached| reached.fault.is_some());
+        host.is_up() && pool.is_reached_by(&host.meta.id) && !fault
+    };
+    let in_zone = |zone: &str| view.all::<Host>().any(|host| able(&host) && zones::of_host(view, &host) == zone);
+    let mut workers = workers(view, volume);
+    // Who works on it goes on where it reaches the place, whatever others could do.
+    let stays = |host: &Arc<Host>| volume.status.carrier.as_ref() == Some(&host.meta.id) && pool.is_reached_by(&host.meta.id);
+    if let Some(carrier) = workers.iter().find(|host| host.is_up() && stays(host)).cloned() {
+        workers = vec![carrier];
+    }
+    pool.keeps_backups && pool.disabled.is_none() && workers.iter().any(able) && zone.is_none_or(in_zone)
+}
+
+/// The hosts of which one will do the work: who has the volume, else any that reach its pool.
+fn workers(view: &View, volume: &Volume) -> Vec<Arc<Host>> {
+    let Some(pool) = volume.status.pool.as_ref().and_then(|id| view.get(id)) else { return Vec::new() };
+    let mut uses = view.by_index::<Attachment>("volume", volume.meta.id.as_str());
+    let used = uses.any(|attachment| attachment.state != AttachState::Reserved && attachment.server.is_some());
+    let only = match (&pool.backend, &volume.status.carrier) {
+        (_, Some(carrier)) if used => Some(carrier.clone()),
+        (Backend::Iscsi { target, .. }, _) => Some(Id::new(target.as_str())),
+        _ => None,
+    };
+    match only {
+        Some(host) => view.get(&host).into_iter().collect(),
+        None => view.all::<Host>().filter(|host| pool.is_reached_by(&host.meta.id)).collect(),
+    }
 }
 
 /// The state of a backup in the field's words.
@@ -171,13 +210,10 @@ pub fn restore_backup(tx: &mut Tx, id: &Id<Backup>, into: Option<&Id<Volume>>, n
         return Err(Error::invalid(text));
     }
     put_back(tx, &volume.meta.id, RestoreFrom::Backup(id.clone()))?;
-    tx.require(&volume.meta.id)
-}
-
-fn touch(tx: &mut Tx, volume: &Id<Volume>) -> Result<(), Error> {
-    tx.update(volume, |volume: &mut Volume| {
-        volume.meta.generation += 1;
+    tx.update(&volume.meta.id, |volume: &mut Volume| {
+        let was = backup.was.clone();
+        volume.spec.metadata.extend(was.metadata);
+        (volume.spec.bootable, volume.spec.image_metadata) = (was.bootable, was.image_metadata);
         Ok::<_, Error>(())
     })
-    .map(drop)
 }

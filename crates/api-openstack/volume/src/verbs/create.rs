@@ -46,6 +46,7 @@ pub(super) struct Origin {
     pub size_gib: u64,
     volume_type: Option<Id<VolumeType>>,
     bootable: bool,
+    metadata: BTreeMap<String, String>,
     pub image_metadata: BTreeMap<String, String>,
     /// What opens it.
     key: Option<Id<VolumeKey>>,
@@ -89,7 +90,7 @@ pub fn create(tx: &mut Tx, new: New) -> Result<Arc<Volume>, Error> {
         zone: new.zone.or(origin.zone),
         bootable: origin.bootable,
         multi_attach: new.multi_attach || kind.allows_multi_attach(),
-        metadata: new.metadata,
+        metadata: origin.metadata.into_iter().chain(new.metadata).collect(),
         image_metadata: origin.image_metadata,
         key,
         ..VolumeSpec::new(new.user, kind.meta.id.clone(), size_gib)
@@ -201,6 +202,7 @@ fn origin(view: &View, source: &Source) -> Result<Origin, Error> {
                 size_gib: backup.size_gib,
                 volume_type: was.volume_type.clone().filter(|kind| view.get(kind).is_some()),
                 bootable: was.bootable,
+                metadata: was.metadata.clone(),
                 image_metadata: was.image_metadata.clone(),
                 key: backup.key.clone(),
                 zone: None,
@@ -217,6 +219,7 @@ fn of_volume(volume: &Volume) -> Origin {
         image_metadata: volume.spec.image_metadata.clone(),
         key: volume.spec.key.clone(),
         zone: volume.spec.zone.clone(),
+        ..Origin::default()
     }
 }
 

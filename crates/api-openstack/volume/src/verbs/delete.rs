@@ -4,6 +4,7 @@ use unkai_model::volume::{Attachment, Snapshot, Volume};
 use unkai_model::{Error, Id};
 use unkai_store::Tx;
 
+use super::snapshot::is_backed_up;
 use super::state::{State, state};
 
 /// How a volume is to go.
@@ -28,15 +29,15 @@ pub fn delete(tx: &mut Tx, id: &Id<Volume>, going: Going) -> Result<(), Error> {
         State::Available | State::Error | State::ErrorRestoring | State::ErrorExtending | State::ErrorBackingUp | State::ErrorDeleting
     );
     let used = view.by_index::<Attachment>("volume", id.as_str()).next().is_some();
-    let mut snapshots = view.by_index::<Snapshot>("volume", id.as_str()).peekable();
-    if used || snapshots.peek().is_some() && !going.cascade || !idle && !going.force {
+    let snapshots: Vec<_> = view.by_index::<Snapshot>("volume", id.as_str()).collect();
+    let idle = idle && !snapshots.iter().any(|snapshot| is_backed_up(&view, snapshot));
+    if used || !snapshots.is_empty() && !going.cascade || !idle && !going.force {
         return Err(Error::invalid(
             "Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing and must not be \
              migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots after volume \
              transfer.",
         ));
     }
-    let snapshots: Vec<_> = snapshots.collect();
     for snapshot in snapshots {
         tx.update(&snapshot.meta.id, |snapshot: &mut Snapshot| {
             snapshot.deleted = true;

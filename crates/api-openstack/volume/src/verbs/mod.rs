@@ -20,6 +20,6 @@ pub use backup::{NewBackup, backup, backup_state, delete_backup, restore_backup}
 pub use create::{New, create, default_type};
 pub use delete::{Going, delete};
 pub use restore::{put_back, reimage};
-pub use snapshot::{Wanted, delete_snapshot, snapshot};
+pub use snapshot::{Wanted, delete_snapshot, snapshot, snapshot_state};
 pub use state::{State, state};
 pub use transfer::{accept, offer};

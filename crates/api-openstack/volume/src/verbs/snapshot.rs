@@ -3,12 +3,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use unkai_model::volume::{Snapshot, SnapshotPhase, Volume};
+use unkai_model::volume::{Backup, Snapshot, SnapshotPhase, Volume};
 use unkai_model::{Error, Id, Meta};
-use unkai_store::Tx;
+use unkai_store::{Tx, View};
 
 use super::limits;
 use super::state::{State, state};
+
+/// The state of a snapshot in the field's words.
+pub fn snapshot_state<'a>(view: &View, snapshot: &'a Snapshot) -> &'a str {
+    match (&snapshot.reset, snapshot.deleted, &snapshot.phase) {
+        (Some(word), ..) => word,
+        (None, true, SnapshotPhase::Failed(_)) => "error_deleting",
+        (None, true, _) => "deleting",
+        (None, false, SnapshotPhase::Creating) => "creating",
+        (None, false, SnapshotPhase::Available) if is_backed_up(view, snapshot) => "backing-up",
+        (None, false, SnapshotPhase::Available) => "available",
+        (None, false, SnapshotPhase::Failed(_)) => "error",
+    }
+}
+
+/// Is a backup of it still being made?
+pub(super) fn is_backed_up(view: &View, snapshot: &Snapshot) -> bool {
+    view.by_index::<Backup>("reads", snapshot.meta.id.as_str()).next().is_some()
+}
 
 /// A snapshot that is wanted.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +66,8 @@ pub fn snapshot(tx: &mut Tx, id: &Id<Volume>, wanted: Wanted) -> Result<Arc<Snap
 /// Asks for the end of a snapshot; its document goes when it has. `force`: whatever state it is in.
 pub fn delete_snapshot(tx: &mut Tx, id: &Id<Snapshot>, force: bool) -> Result<(), Error> {
     let snapshot = tx.require(id)?;
-    let idle = snapshot.deleted || snapshot.reset.is_some() || snapshot.phase != SnapshotPhase::Creating;
+    let busy = snapshot.phase == SnapshotPhase::Creating || is_backed_up(&tx.view(), &snapshot);
+    let idle = snapshot.deleted || snapshot.reset.is_some() || !busy;
     if !idle && !force {
         return Err(Error::invalid("Invalid snapshot: Snapshot status must be available or error, and must not be in a group."));
     }
@@ -63,7 +82,7 @@ pub fn delete_snapshot(tx: &mut Tx, id: &Id<Snapshot>, force: bool) -> Result<()
 }
 
 /// The carrier has something new to do.
-fn touch(tx: &mut Tx, volume: &Id<Volume>) -> Result<(), Error> {
+pub(super) fn touch(tx: &mut Tx, volume: &Id<Volume>) -> Result<(), Error> {
     tx.update(volume, |volume: &mut Volume| {
         volume.meta.generation += 1;
         Ok::<_, Error>(())

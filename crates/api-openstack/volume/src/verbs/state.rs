@@ -1,6 +1,6 @@
 //! The state of a volume in the field's words, derived from what is wanted and what is known. Never stored.
 
-use unkai_model::volume::{AttachState, Attachment, Backup, BackupPhase, RestoreFrom, Source, Transfer, Volume, VolumePhase};
+use unkai_model::volume::{AttachState, Attachment, Backup, RestoreFrom, Source, Transfer, Volume, VolumePhase};
 use unkai_store::View;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,8 @@ pub fn state(view: &View, volume: &Volume) -> State {
             (RestoreFrom::Snapshot(_) | RestoreFrom::Image(_), true) => State::Error,
         };
     }
-    if view.by_index::<Backup>("volume", id).any(|backup| backup.phase == BackupPhase::Creating && !backup.deleted) {
+    // One of a snapshot leaves the volume alone.
+    if view.by_index::<Backup>("volume", id).any(|backup| backup.is_wished() && backup.snapshot.is_none()) {
         return State::BackingUp;
     }
     if spec.upload.is_some() {

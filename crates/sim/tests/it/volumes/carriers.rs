@@ -61,8 +61,13 @@ async fn carriers_learn_keys_and_images_and_nobody_else_does() {
     assert!(item.made && item.source == unkai_link::volume::Source::Blank, "an image is read once");
     let other = cloud.machines.iter().find(|machine| machine.host != carrier).unwrap();
     assert_eq!(cloud.volume_item(&other.host, &id), None);
+    // The container is in the backup as it is.
+    let backup = add_backup(&cloud, &id, None).await;
     delete_volume(&cloud, &id).await;
-    cloud.until("the key goes with it", |view| view.count::<VolumeKey>() == 0).await;
+    cloud.until("the volume is gone", |view| view.get(&id).is_none()).await;
+    assert_eq!(cloud.store.view().count::<VolumeKey>(), 1, "a backup still needs it");
+    delete_backup(&cloud, &backup).await;
+    cloud.until("the key goes with the last that needs it", |view| view.count::<VolumeKey>() == 0).await;
 }
 
 async fn pool_of(cloud: &Cloud, name: &'static str, backend: Backend, hosts: &[HostId], keeps_backups: bool) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Volume;
+use super::{Volume, VolumeType};
 use crate::{Derived, Id, Kind, Meta};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Snapshot {
     pub volume: Id<Volume>,
     /// The size of the volume when it was taken.
     pub size_gib: u64,
+    /// The volume's, for limits by type. May be gone by now.
+    #[serde(default)]
+    pub volume_type: Option<Id<VolumeType>>,
     #[serde(default)]
     pub description: Option<String>,
     #[serde(default)]
@@ -44,8 +47,9 @@ pub enum SnapshotPhase {
 impl Snapshot {
     /// One that is to be taken.
     pub fn new(meta: Meta<Snapshot>, user: impl Into<String>, volume: impl Into<Id<Volume>>, size_gib: u64) -> Self {
-        let (description, metadata, deleted, reset, progress, phase) = Default::default();
-        Snapshot { meta, user: user.into(), volume: volume.into(), size_gib, description, metadata, deleted, reset, progress, phase }
+        let (volume_type, description, metadata, deleted, reset, progress, phase) = Default::default();
+        let (user, volume) = (user.into(), volume.into());
+        Snapshot { meta, user, volume, size_gib, volume_type, description, metadata, deleted, reset, progress, phase }
     }
 }
 
@@ -54,13 +58,16 @@ impl Kind for Snapshot {
     const NOUN: &'static str = "snapshot";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `volume`. Tallies: `snapshots`, and `gigabytes` like the volume's, of the project.
+    /// Indexes: `project`, `volume`. Tallies: `snapshots`, and `gigabytes` like the volume's, of the project, both also by type.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |project| project.as_str());
         d.index("project", project);
         d.index("volume", &self.volume);
         d.refers(&self.volume);
-        d.tally("snapshots", project, 1);
-        d.tally("gigabytes", project, self.size_gib as i64);
+        let of_type = self.volume_type.as_ref().map(|kind| format!("{project}/{kind}"));
+        for key in [Some(project), of_type.as_deref()].into_iter().flatten() {
+            d.tally("snapshots", key, 1);
+            d.tally("gigabytes", key, self.size_gib as i64);
+        }
     }
 }

@@ -152,7 +152,13 @@ pub fn retype(tx: &mut Tx, cx: &Cx, volume: &Arc<Volume>, body: &Value) -> Resul
         return refuse("whether several servers may have it cannot change while one has it");
     }
     if let Some(project) = &volume.meta.project {
-        limits::check_type(tx, project, &wanted, &["volumes", "gigabytes"]);
+        limits::check_type(tx, project, &wanted, &["volumes", "gigabytes", "snapshots"]);
+    }
+    for snapshot in tx.by_index::<Snapshot>("volume", id.as_str()).collect::<Vec<_>>() {
+        tx.update(&snapshot.meta.id, |snapshot: &mut Snapshot| {
+            snapshot.volume_type = Some(wanted.meta.id.clone());
+            Ok::<_, Fault>(())
+        })?;
     }
     change(tx, volume, true, |volume| {
         volume.spec.volume_type = wanted.meta.id.clone();

@@ -129,7 +129,12 @@ async fn what_is_busy_or_missing_is_not_backed_up() {
     .await;
     s.settle(&volume).await;
     let made = made(&s, json!({ "volume_id": volume, "snapshot_id": snapshot })).await;
-    assert_eq!(s.cloud.store.view().get(&Id::<Backup>::new(made)).unwrap().snapshot, Some(snapshot));
+    assert_eq!(s.cloud.store.view().get(&Id::<Backup>::new(made.as_str())).unwrap().snapshot.as_ref(), Some(&snapshot));
+    phase(&s, &made, BackupPhase::Creating).await;
+    expect(400, s.member("DELETE", &format!("/snapshots/{snapshot}"), Value::Null).await);
+    phase(&s, &made, BackupPhase::Available).await;
+    expect(202, s.member("DELETE", &format!("/snapshots/{snapshot}"), Value::Null).await);
+    s.settle(&volume).await;
     expect(202, s.member("POST", "/backups", wish(json!({ "volume_id": volume, "force": true }))).await);
     assert_eq!(s.status(&volume).await, "backing-up");
 }

@@ -40,6 +40,32 @@ async fn types_have_quotas_of_their_own() {
 }
 
 #[tokio::test]
+async fn snapshots_count_against_the_quotas_of_their_type() {
+    let s = Setup::new().await;
+    let limit = |set: Value| s.admin("PUT", "/os-quota-sets/p", json!({ "quota_set": set }));
+    let id = s.volume(json!({ "size": 2 })).await;
+    let snapshot = || s.member("POST", "/snapshots", json!({ "snapshot": { "volume_id": id } }));
+    expect(200, limit(json!({ "snapshots_standard": 1, "gigabytes_standard": 3 })).await);
+    assert!(refusal(413, snapshot().await).contains("gigabytes"), "2 of the volume and 2 of the snapshot");
+    expect(200, limit(json!({ "gigabytes_standard": -1 })).await);
+    expect(202, snapshot().await);
+    s.settle(&id).await;
+    assert_eq!(refusal(413, snapshot().await), "Maximum number of snapshots allowed (1) exceeded");
+    let used = |name: &'static str| {
+        let s = &s;
+        async move { expect(200, s.member("GET", "/os-quota-sets/p?usage=true", Value::Null).await)["quota_set"][name]["in_use"].take() }
+    };
+    assert_eq!((used("snapshots_standard").await, used("gigabytes_standard").await), (json!(1), json!(4)));
+    expect(200, s.admin("POST", "/types", json!({ "volume_type": { "name": "other" } })).await);
+    expect(200, limit(json!({ "snapshots_other": 0 })).await);
+    let retype = json!({ "os-retype": { "new_type": "other" } });
+    expect(413, s.action(&id, retype.clone()).await);
+    expect(200, limit(json!({ "snapshots_other": 1 })).await);
+    expect(202, s.action(&id, retype).await);
+    assert_eq!((used("snapshots_standard").await, used("snapshots_other").await), (json!(0), json!(1)));
+}
+
+#[tokio::test]
 async fn who_may_and_what_is_no_quota() {
     let s = Setup::new().await;
     expect(403, s.send(OTHER, "GET", "/os-quota-sets/p", Value::Null).await);

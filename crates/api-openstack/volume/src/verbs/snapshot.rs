@@ -54,11 +54,15 @@ pub fn snapshot(tx: &mut Tx, id: &Id<Volume>, wanted: Wanted) -> Result<Arc<Snap
     }
     if let Some(project) = &volume.meta.project {
         limits::check(tx, project, &["snapshots", "gigabytes"]);
+        if let Some(kind) = tx.get(&volume.spec.volume_type) {
+            limits::check_type(tx, project, &kind, &["snapshots", "gigabytes"]);
+        }
     }
     let mut meta = Meta::new(tx.new_id()).named(wanted.name);
     meta.project = volume.meta.project.clone();
     let new = Snapshot::new(meta, wanted.user, id.clone(), volume.spec.size_gib);
-    let snapshot = tx.insert(Snapshot { description: wanted.description, metadata: wanted.metadata, ..new })?;
+    let volume_type = Some(volume.spec.volume_type.clone());
+    let snapshot = tx.insert(Snapshot { volume_type, description: wanted.description, metadata: wanted.metadata, ..new })?;
     touch(tx, id)?;
     Ok(snapshot)
 }

@@ -44,7 +44,7 @@ pub fn accept(tx: &mut Tx, id: &Id<Transfer>, key: &str, project: &Id<Project>, 
         return Err(Error::not_found::<VolumeType>(&kind.meta.id));
     }
     limits::check(tx, project, &["volumes", "gigabytes", "snapshots"]);
-    limits::check_type(tx, project, &kind, &["volumes", "gigabytes"]);
+    limits::check_type(tx, project, &kind, &["volumes", "gigabytes", "snapshots"]);
     let snapshots: Vec<_> = tx.by_index::<Snapshot>("volume", volume.meta.id.as_str()).collect();
     for snapshot in snapshots {
         tx.update(&snapshot.meta.id, |snapshot: &mut Snapshot| {

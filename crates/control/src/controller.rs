@@ -16,7 +16,7 @@ use unkai_model::network::Router;
 use unkai_model::{Error, Id};
 use unkai_store::{Changes, Store, Tx, View};
 
-use crate::availability::{failover, fence};
+use crate::availability::{failover, fence, preempt, reserve};
 use crate::placement::Order;
 use crate::{actions, assign, hosts, migration, placement, reports, retire, router, shelve, volume};
 
@@ -141,9 +141,9 @@ pub async fn run(store: Store, link: Arc<LinkServer>) {
 /// Places what waits for a place, and ends what waits for its end.
 async fn converge(store: Store) {
     let mut watch = store.watch();
-    let order = Arc::new(Order::default());
+    let (order, mut looked) = (Arc::new(Order::default()), reserve::Looked::default());
     loop {
-        if let Err(error) = step(&store, &order).await {
+        if let Err(error) = step(&store, &order, &mut looked).await {
             tracing::warn!(%error, cause = ?std::error::Error::source(&error), "a control step failed; it is tried again");
             tokio::time::sleep(PERIOD).await;
         }
@@ -153,7 +153,7 @@ async fn converge(store: Store) {
     }
 }
 
-async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
+async fn step(store: &Store, order: &Arc<Order>, looked: &mut reserve::Looked) -> Result<(), Error> {
     let view = store.view();
     let routers: Vec<Id<Router>> = router::waiting(&view);
     if !routers.is_empty() {
@@ -185,6 +185,15 @@ async fn step(store: &Store, order: &Arc<Order>) -> Result<(), Error> {
     if !fenced.is_empty() {
         let order = order.clone();
         store.transact(move |tx| failover::act(tx, &order, &fenced)).await?;
+    }
+    let preempted = preempt::due(&view);
+    if !preempted.is_empty() {
+        store.transact(move |tx| preempt::give_back(tx, &preempted)).await?;
+    }
+    let unspared = reserve::due(&store.view(), looked, store.now());
+    if !unspared.is_empty() {
+        let order = order.clone();
+        store.transact(move |tx| reserve::act(tx, &order, &unspared)).await?;
     }
     let finished = retire::unconfirmed(&view);
     if !finished.is_empty() {

@@ -34,7 +34,7 @@ fn leave_host(tx: &mut Tx, server: &Server) -> Result<(), Error> {
         bind_port(tx, port, None)?;
     }
     tx.update(&server.meta.id, |server: &mut Server| {
-        server.status.host = None;
+        (server.status.host, server.status.spare, server.status.preempted) = (None, None, None);
         Ok::<_, Error>(())
     })?;
     Ok(())
@@ -48,7 +48,7 @@ pub fn finish(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
     let now = tx.now();
     tx.update(id, |server: &mut Server| {
         server.status.deleted = Some(now);
-        server.status.host = None;
+        (server.status.host, server.status.spare, server.status.preempted) = (None, None, None);
         Ok::<_, Error>(())
     })?;
     failover::forget_open(tx, id)?;

@@ -34,7 +34,7 @@ mod tests {
         let body = |tx: &mut Tx| {
             assert!(!set(tx, None)?.boot_from_volume);
             assert!(set(tx, Some(true))?.boot_from_volume);
-            crate::availability::set(tx, Some(9_000), None)?;
+            crate::availability::set(tx, &crate::availability::Change { silence_ms: Some(9_000), ..Default::default() })?;
             let now = set(tx, None)?;
             Ok::<_, Error>((now.boot_from_volume, now.availability.silence_ms))
         };

@@ -117,6 +117,9 @@ pub struct ServerItem {
     /// Older generations than the one already seen are refused.
     pub generation: u64,
     pub run: Run,
+    /// The guest is not asked to power off before it is.
+    #[serde(default)]
+    pub off_at_once: bool,
     pub incarnation: u64,
     pub hard_reboots: u64,
     pub soft_reboots: u64,

@@ -28,11 +28,33 @@ pub struct AvailabilitySettings {
     /// The lease before the last change, for as long as one could still be out.
     pub lease_before_ms: u64,
     pub lease_changed: Timestamp,
+    /// Room is kept so that every highly available server can be started elsewhere when one of these dies; none: no room is kept.
+    pub reserve: Option<Domain>,
+    /// A highly available server that no room can be kept for is not placed.
+    pub strict: bool,
+}
+
+/// What dies at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    Host,
+    /// The hosts of an aggregate with [`crate::compute::RACK_KEY`] in its metadata.
+    Rack,
+    /// An availability zone.
+    Zone,
 }
 
 impl Default for AvailabilitySettings {
     fn default() -> Self {
-        AvailabilitySettings { silence_ms: 5_000, lease_ms: 8_000, lease_before_ms: 0, lease_changed: Timestamp::UNIX_EPOCH }
+        AvailabilitySettings {
+            silence_ms: 5_000,
+            lease_ms: 8_000,
+            lease_before_ms: 0,
+            lease_changed: Timestamp::UNIX_EPOCH,
+            reserve: None,
+            strict: false,
+        }
     }
 }
 

@@ -73,6 +73,12 @@ enum Command {
         /// For so long a host may run highly available servers without being heard; when every controller stays away longer, it ends them.
         #[arg(long, value_parser = duration)]
         lease: Option<Duration>,
+        /// Keep room for starting highly available servers elsewhere when one of these is lost; only preemptible servers use it meanwhile.
+        #[arg(long, value_enum)]
+        reserve: Option<local::ReserveFor>,
+        /// Whether a highly available server that no room can be kept for is placed.
+        #[arg(long, value_enum)]
+        admission: Option<Admission>,
         #[command(flatten)]
         state: StateArg,
     },
@@ -204,6 +210,14 @@ enum ImageCommand {
         #[arg(long, default_value = "target/images")]
         out: PathBuf,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Admission {
+    /// It is, without room kept for it.
+    Lenient,
+    /// It is not, and says why.
+    Strict,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -378,9 +392,11 @@ impl Cli {
                 let hosts: Vec<_> = hosts.iter().map(|host| why::escaped(host)).collect();
                 local::print(&state.dir, &format!("/survive?hosts={}", hosts.join(",")))
             }
-            Command::Availability { silence, lease, state } => {
+            Command::Availability { silence, lease, reserve, admission, state } => {
                 let one = |name: &str, time: Option<Duration>| time.map(|time| format!("{name}={}", time.as_millis()));
-                let wishes: Vec<_> = [one("silence_ms", silence), one("lease_ms", lease)].into_iter().flatten().collect();
+                let reserve = reserve.map(|what| format!("reserve={}", what.word()));
+                let strict = admission.map(|admission| format!("strict={}", admission == Admission::Strict));
+                let wishes: Vec<_> = [one("silence_ms", silence), one("lease_ms", lease), reserve, strict].into_iter().flatten().collect();
                 local::act(&state.dir, &format!("/availability?{}", wishes.join("&")))
             }
             Command::Settings { boot_from_volume, state } => {

@@ -16,10 +16,12 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
+use unkai_control::availability;
 use unkai_control::volume::operate;
 use unkai_link::ca::Authority;
 use unkai_link::enrolment::{self, Token};
 use unkai_model::compute::Host;
+use unkai_model::settings::Domain;
 use unkai_model::volume::Pool;
 use unkai_model::{Error, Id};
 use unkai_store::{Store, Tx};
@@ -54,7 +56,7 @@ pub async fn serve(path: PathBuf, local: Local) {
         .route("/host/drain", post(host_drain))
         .route("/host/undrain", post(host_undrain))
         .route("/survive", get(survive))
-        .route("/availability", post(availability))
+        .route("/availability", post(set_availability))
         .route("/settings", post(settings))
         .route("/pools", get(pools).post(pool_create))
         .route("/pool/delete", post(pool_delete))
@@ -152,11 +154,47 @@ async fn survive(State(local): State<Local>, Query(deaths): Query<Deaths>) -> Re
 struct Times {
     silence_ms: Option<u64>,
     lease_ms: Option<u64>,
+    reserve: Option<ReserveFor>,
+    strict: Option<bool>,
 }
 
-async fn availability(State(local): State<Local>, Query(times): Query<Times>) -> Result<String, Refusal> {
-    let changed = local.store.transact(move |tx| unkai_control::availability::set(tx, times.silence_ms, times.lease_ms)).await?;
-    Ok(format!("silence {:?}, lease {:?}\n", changed.silence(), changed.lease()))
+/// What the loss of is to be survived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ReserveFor {
+    Off,
+    Host,
+    Rack,
+    Zone,
+}
+
+impl ReserveFor {
+    pub fn word(self) -> &'static str {
+        match self {
+            ReserveFor::Off => "off",
+            ReserveFor::Host => "host",
+            ReserveFor::Rack => "rack",
+            ReserveFor::Zone => "zone",
+        }
+    }
+
+    fn domain(self) -> Option<Domain> {
+        match self {
+            ReserveFor::Off => None,
+            ReserveFor::Host => Some(Domain::Host),
+            ReserveFor::Rack => Some(Domain::Rack),
+            ReserveFor::Zone => Some(Domain::Zone),
+        }
+    }
+}
+
+async fn set_availability(State(local): State<Local>, Query(times): Query<Times>) -> Result<String, Refusal> {
+    let Times { silence_ms, lease_ms, reserve, strict } = times;
+    let change = availability::Change { silence_ms, lease_ms, reserve: reserve.map(ReserveFor::domain), strict };
+    let changed = local.store.transact(move |tx| availability::set(tx, &change)).await?;
+    let kept = changed.reserve.map_or_else(|| "none".to_owned(), |domain| format!("one {domain:?}").to_lowercase());
+    let admission = if changed.strict { "strict" } else { "lenient" };
+    Ok(format!("silence {:?}, lease {:?}, room kept for the loss of {kept}, admission {admission}\n", changed.silence(), changed.lease()))
 }
 
 #[derive(Deserialize)]

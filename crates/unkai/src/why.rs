@@ -191,6 +191,24 @@ fn explain_server(view: &View, server: &Server) -> String {
         }
         None => drop(writeln!(out, "  host      none: deleted")),
     }
+    if let Some(preempted) = &status.preempted {
+        let _ = writeln!(
+            out,
+            "  preempted since {}: its room is used by servers of a lost host; it goes on when there is room",
+            preempted.since
+        );
+    }
+    match &status.spare {
+        Some(spare) if server.is_leased() => {
+            let name = view.get(spare).map_or_else(|| spare.to_string(), |spare| spare.meta.name.clone());
+            let _ = writeln!(out, "  spare     room is kept on {name}");
+        }
+        _ => {
+            if let Some(why) = availability::reserve::explain(view, server) {
+                let _ = writeln!(out, "  spare     no room is kept: {why}");
+            }
+        }
+    }
     if let Some(fault) = &status.fault {
         let _ = writeln!(out, "  fault     {} (at {})", fault.message, fault.at);
     }

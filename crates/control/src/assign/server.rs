@@ -27,6 +27,7 @@ pub fn server(view: &View, server: &Server, migration: Option<MigrationItem>) ->
         generation: server.meta.generation,
         // Before it starts where it came from, it ends here.
         run: if server.goes_back() && spec.run != Run::Deleted { Run::Stopped } else { spec.run },
+        off_at_once: server.status.preempted.is_some(),
         incarnation: spec.incarnation,
         hard_reboots: spec.hard_reboots,
         soft_reboots: spec.soft_reboots,

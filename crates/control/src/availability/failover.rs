@@ -8,7 +8,8 @@ use unkai_model::compute::{Failover, Fault, Fence, Host, Phase, Run, Server};
 use unkai_model::{Error, Id, Meta, Timestamp};
 use unkai_store::{Tx, View};
 
-use crate::placement::{self, Order};
+use super::preempt;
+use crate::placement::{self, Claim, NoValidHost, Order, Want, want_elsewhere};
 
 /// Fenced hosts that still have servers which could run elsewhere.
 pub fn waiting(view: &View) -> Vec<HostId> {
@@ -25,8 +26,33 @@ fn is_free(server: &Server) -> bool {
 pub fn stranded(view: &View, host: &HostId) -> Vec<Arc<Server>> {
     let protected = view.by_index::<Server>("protected", host.as_str());
     let mut servers: Vec<_> = protected.filter(|server| !matches!(server.spec.run, Run::Deleted | Run::Offloaded)).collect();
-    servers.sort_by_key(|server| (Reverse(server.spec.priority), server.meta.created, server.meta.id.clone()));
+    servers.sort_by_key(|server| importance(server));
     servers
+}
+
+/// The most important servers come first.
+pub fn importance(server: &Server) -> (Reverse<i32>, Timestamp, Id<Server>) {
+    (Reverse(server.spec.priority), server.meta.created, server.meta.id.clone())
+}
+
+/// Where a server of a lost host goes: to the room that is kept for it, or to any that is free, then to what preemptible servers have and to
+/// what is kept for others. `find` looks for a host, or at the one that is named. Answers too what had to be claimed.
+pub fn refuge(
+    view: &View,
+    server: &Server,
+    find: impl Fn(&Want, Option<&HostId>) -> Result<HostId, NoValidHost>,
+) -> Result<(HostId, Claim), NoValidHost> {
+    let spare = server.status.spare.as_ref();
+    let mut want = want_elsewhere(view, server);
+    let tries = [(Claim::Failover, spare), (Claim::Ordinary, None), (Claim::Displacing, spare), (Claim::Failover, None)];
+    for (claim, only) in tries.into_iter().filter(|(claim, only)| only.is_some() || matches!(claim, Claim::Ordinary | Claim::Failover)) {
+        want.claim = claim;
+        if let Ok(host) = find(&want, only) {
+            return Ok((host, claim));
+        }
+    }
+    want.claim = Claim::Displacing;
+    find(&want, None).map(|host| (host, Claim::Displacing))
 }
 
 /// Gives the servers of these hosts to others, as far as there is room.
@@ -39,9 +65,14 @@ pub fn act(tx: &mut Tx, order: &Order, hosts: &[HostId]) -> Result<(), Error> {
         for server in stranded(&tx.view(), from).into_iter().filter(|server| is_free(server)) {
             let view = tx.view();
             let receipt = Receipt { server: &server, from, fence: &fence, fenced };
-            match placement::find_elsewhere(&view, &ranking, &server) {
-                Ok(to) => {
+            let found = refuge(&view, &server, |want, only| placement::find_by(&view, &ranking, &server, want, only));
+            match found {
+                Ok((to, claim)) => {
                     tracing::info!(server = %server.meta.id, %from, %to, "started elsewhere");
+                    if let Some(host) = tx.get(&to).filter(|_| claim == Claim::Displacing) {
+                        let victims = preempt::victims(&view, &host, &server.spec.launch.resources());
+                        victims.iter().try_for_each(|victim| preempt::act(tx, victim))?;
+                    }
                     restart(tx, &server.meta.id, &to)?;
                     ranking.update(&tx.view(), &to);
                     receipt.write(tx, Some(&to), None)?;

@@ -13,13 +13,17 @@
 //! ```
 //!
 //! A host that comes back starts nothing that needs a lease before it has heard, in that session, all that is assigned to it.
+//!
+//! Room for all this is kept beforehand ([`reserve`]) and lent meanwhile ([`preempt`]).
 
 pub mod failover;
 pub mod fence;
+pub mod preempt;
+pub mod reserve;
 pub mod survive;
 
 use unkai_model::Error;
-use unkai_model::settings::{AvailabilitySettings, Settings};
+use unkai_model::settings::{AvailabilitySettings, Domain, Settings};
 use unkai_store::{Tx, View};
 
 use crate::settings;
@@ -29,9 +33,25 @@ pub fn settings(view: &View) -> AvailabilitySettings {
     view.get(&Settings::the_id()).map(|settings| settings.availability.clone()).unwrap_or_default()
 }
 
-/// Changes the times that are given; answers all of them. Agents learn of a new lease with the next one they are granted.
-pub fn set(tx: &mut Tx, silence_ms: Option<u64>, lease_ms: Option<u64>) -> Result<AvailabilitySettings, Error> {
+/// What is to be changed.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    pub silence_ms: Option<u64>,
+    pub lease_ms: Option<u64>,
+    /// Inner none: no room is kept.
+    pub reserve: Option<Option<Domain>>,
+    pub strict: Option<bool>,
+}
+
+/// Changes what is given; answers all. Agents learn of a new lease with the next one they are granted.
+pub fn set(tx: &mut Tx, change: &Change) -> Result<AvailabilitySettings, Error> {
     let now = tx.now();
-    let changed = settings::change(tx, |settings| settings.availability.set(silence_ms, lease_ms, now).map_err(Error::invalid))?;
+    let changed = settings::change(tx, |settings| {
+        let availability = &mut settings.availability;
+        availability.set(change.silence_ms, change.lease_ms, now).map_err(Error::invalid)?;
+        availability.reserve = change.reserve.unwrap_or(availability.reserve);
+        availability.strict = change.strict.unwrap_or(availability.strict);
+        Ok(())
+    })?;
     Ok(changed.availability)
 }

@@ -9,8 +9,8 @@ use unkai_model::Id;
 use unkai_model::compute::{Failover, Host, Server};
 use unkai_store::View;
 
-use super::failover::stranded;
-use crate::placement::{Candidate, Sight, choose, want_elsewhere};
+use super::failover::{refuge, stranded};
+use crate::placement::{Candidate, Sight, Want, choose};
 
 /// A server that could not be started elsewhere, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +28,18 @@ pub fn survive(view: &View, dead: &BTreeSet<HostId>) -> Vec<Lost> {
     let mut lost = Vec::new();
     for server in servers {
         let hosts: Vec<Candidate> = Sight::of(view, &server).all().into_iter().map(|host| imagine(host, dead, &charged)).collect();
-        match choose(&want_elsewhere(view, &server), &hosts).map(|host| host.id.clone()) {
-            Ok(Some(host)) => {
+        let find = |want: &Want, only: Option<&HostId>| match only {
+            Some(only) => {
+                let one: Vec<Candidate> = hosts.iter().filter(|host| host.id.as_ref() == Some(only)).cloned().collect();
+                choose(want, &one).map(|_| only.clone())
+            }
+            None => choose(want, &hosts).map(|host| host.id.clone().expect("a candidate from the view has its id")),
+        };
+        match refuge(view, &server, find) {
+            Ok((host, _)) => {
                 let resources = server.spec.launch.resources();
                 charged.extend(resources.into_iter().map(|(class, amount)| (host.clone(), class, amount)));
             }
-            Ok(None) => {}
             Err(none) => {
                 lost.push(Lost { server: server.meta.id.clone(), name: server.meta.name.clone(), reason: none.to_string() });
             }

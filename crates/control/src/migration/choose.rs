@@ -5,7 +5,7 @@ use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
 use super::{change, end};
-use crate::placement::{Candidate, NoValidHost, Sight, Want, choose, want_elsewhere};
+use crate::placement::{Candidate, Claim, NoValidHost, Sight, Want, choose, want_elsewhere};
 
 /// From here on QEMU notes every page that an emulated guest writes while its memory is copied. An older one misses some, and what it
 /// sends is damaged.
@@ -65,6 +65,9 @@ fn destination(view: &View, migration: &Migration, server: &Server, source: &Hos
 fn want(view: &View, migration: &Migration, server: &Server) -> Want {
     let mut want = want_elsewhere(view, server);
     want.resources = migration.charge.resources().into_iter().filter(|(_, n)| *n > 0).map(|(class, n)| (class.to_owned(), n)).collect();
+    if migration.kind == MigrationKind::Evacuate {
+        want.claim = Claim::Failover;
+    }
     let host = migration.wish.host.clone();
     if migration.wish.force { Want { forced_host: host, ..want } } else { Want { host, ..want } }
 }

@@ -7,7 +7,7 @@ use unkai_model::{Error, Id, Timestamp};
 use unkai_store::{Tx, View};
 
 use super::change;
-use crate::placement::bind_port;
+use crate::placement::{arrived, bind_port};
 use crate::{actions, retire};
 
 /// The server runs at its destination.
@@ -26,6 +26,8 @@ pub fn with_success(tx: &mut Tx, migration: &Migration) -> Result<(), Error> {
     for port in &server.spec.ports {
         bind_port(tx, port, destination.as_ref())?;
     }
+    arrived(tx, &server.meta.id)?;
+    let server = tx.require(&server.meta.id)?;
     tracing::info!(server = %server.meta.id, to = ?destination, "has moved");
     close(tx, migration, MigrationState::Completed, None)?;
     match migration.kind {
@@ -98,6 +100,7 @@ pub fn go_back(tx: &mut Tx, servers: &[Id<Server>]) -> Result<(), Error> {
         for port in &server.spec.ports {
             bind_port(tx, port, back.as_ref())?;
         }
+        arrived(tx, id)?;
         let open: Vec<_> = tx.by_index::<ServerAction>("open", id.as_str()).filter(|action| action.generation == Some(before)).collect();
         for action in open {
             tx.update(&action.meta.id, |action: &mut ServerAction| {

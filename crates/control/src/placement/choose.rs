@@ -17,6 +17,10 @@ pub struct Candidate {
     pub traits: BTreeSet<String>,
     /// Resource class -> (usable, used).
     pub resources: BTreeMap<String, (i64, i64)>,
+    /// Of what is used, what can be had back by stopping preemptible servers.
+    pub lent: BTreeMap<&'static str, i64>,
+    /// What is kept for servers of other hosts, should those be lost.
+    pub kept: BTreeMap<&'static str, i64>,
     /// Metadata of the aggregates it is in.
     pub aggregates: BTreeMap<String, BTreeSet<String>>,
     /// How many members of the wanted server group it runs.
@@ -43,6 +47,23 @@ pub struct Want {
     pub avoid: BTreeSet<String>,
     /// `aggregate_instance_extra_specs:key = value` of the flavor.
     pub aggregate_specs: BTreeMap<String, String>,
+    pub claim: Claim,
+}
+
+/// What room a server may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// What is free and not kept.
+    #[default]
+    Ordinary,
+    /// What is free, kept or not: it gives it back.
+    Preemptible,
+    /// What is free, kept or not: it is what that was kept for.
+    Failover,
+    /// And what preemptible servers have.
+    Displacing,
+    /// None now; what neither ordinary servers nor those that are kept room for have.
+    Spare,
 }
 
 impl Want {
@@ -174,9 +195,48 @@ fn refuse_company(want: &Want, host: &Candidate) -> Option<String> {
 
 fn refuse_room(want: &Want, host: &Candidate) -> Option<String> {
     want.resources.iter().find_map(|(class, need)| {
-        let (usable, used) = host.resources.get(class).copied().unwrap_or((0, 0));
-        (used + need > usable).then(|| format!("too little {class}: {need} wanted, {} of {usable} free", (usable - used).max(0)))
+        let room = Room::of(host, class);
+        let short = room.for_claim(want.claim) < *need;
+        short.then(|| format!("too little {class}: {need} wanted, {}", room.words(want.claim)))
     })
+}
+
+/// Of one resource class on one host.
+struct Room {
+    usable: i64,
+    used: i64,
+    lent: i64,
+    kept: i64,
+}
+
+impl Room {
+    fn of(host: &Candidate, class: &str) -> Room {
+        let (usable, used) = host.resources.get(class).copied().unwrap_or((0, 0));
+        let amount = |of: &BTreeMap<&'static str, i64>| of.get(class).copied().unwrap_or(0);
+        Room { usable, used, lent: amount(&host.lent), kept: amount(&host.kept) }
+    }
+
+    /// How much a server may take.
+    fn for_claim(&self, claim: Claim) -> i64 {
+        let free = self.usable - self.used;
+        match claim {
+            Claim::Ordinary => free.min(free + self.lent - self.kept),
+            Claim::Preemptible | Claim::Failover => free,
+            Claim::Displacing => free + self.lent,
+            Claim::Spare => free + self.lent - self.kept,
+        }
+    }
+
+    fn words(&self, claim: Claim) -> String {
+        let (free, usable) = ((self.usable - self.used).max(0), self.usable);
+        match claim {
+            Claim::Ordinary | Claim::Spare if self.kept > 0 => {
+                format!("{free} of {usable} free, and {} kept for servers of other hosts, should those be lost", self.kept)
+            }
+            Claim::Displacing | Claim::Spare if self.lent > 0 => format!("{free} of {usable} free, and {} lent", self.lent),
+            _ => format!("{free} of {usable} free"),
+        }
+    }
 }
 
 /// Larger is better: soft group policies first, then free memory, then free processors, then the name so that the choice is stable.
@@ -203,10 +263,7 @@ fn help(want: &Want, hosts: &[Candidate]) -> Vec<String> {
                 .is_none()
     });
     let shortage = |host: &Candidate| -> Vec<(String, i64)> {
-        let short = want.resources.iter().map(|(class, need)| {
-            let (usable, used) = host.resources.get(class).copied().unwrap_or((0, 0));
-            (class.clone(), used + need - usable)
-        });
+        let short = want.resources.iter().map(|(class, need)| (class.clone(), need - Room::of(host, class).for_claim(want.claim)));
         short.filter(|(_, missing)| *missing > 0).collect()
     };
     let nearest = open.map(|host| (shortage(host), host)).min_by_key(|(short, _)| (short.len(), short.iter().map(|s| s.1).sum::<i64>()));
@@ -254,6 +311,24 @@ mod tests {
             "No valid host was found. 1 host (a): too little MEMORY_MB: 1024 wanted, 512 of 4096 free, \
              1 host (b): disabled: moving house; 512 more MEMORY_MB on a would do."
         );
+    }
+
+    /// 1024 in all: 128 free, 512 lent, 256 kept.
+    #[test]
+    fn room_is_kept_and_lent() {
+        let mut one = host("a", (1024, 896));
+        one.lent.insert("MEMORY_MB", 512);
+        one.kept.insert("MEMORY_MB", 256);
+        let most = |claim, host: &Candidate| (0..2048).rev().find(|need| fits(&Want { claim, ..want(*need) }, host));
+        let of = |claim| most(claim, &one).unwrap();
+        assert_eq!((of(Claim::Ordinary), of(Claim::Preemptible), of(Claim::Failover)), (128, 128, 128), "what is lent is not free");
+        assert_eq!((of(Claim::Displacing), of(Claim::Spare)), (640, 384));
+        one.lent.clear();
+        assert_eq!(most(Claim::Ordinary, &one), None, "all that is free is kept");
+        assert_eq!(most(Claim::Failover, &one), Some(128));
+        let text = chosen(&want(64), &[one]);
+        assert!(text.contains("64 wanted, 128 of 1024 free, and 256 kept for servers of other hosts"), "{text}");
+        assert!(text.contains("192 more MEMORY_MB on a would do"), "{text}");
     }
 
     #[test]

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use unkai_model::Id;
-use unkai_model::compute::{Aggregate, DEFAULT_ZONE, GroupPolicy as Policy, Host, Reachability, Server, ServerGroup};
+use unkai_model::compute::{
+    Aggregate, DEFAULT_ZONE, GroupPolicy as Policy, Host, LENT_MEMORY_MB, LENT_VCPU, Reachability, Server, ServerGroup,
+};
 use unkai_model::volume::Pool;
 use unkai_store::View;
 
+use crate::availability::reserve::Keeps;
 use crate::volume::attachments;
 
-use super::{Candidate, GroupPolicy, Want};
+use super::{Candidate, Claim, GroupPolicy, Want};
 
 /// The availability zone of a host: of its aggregates, the one that has a zone.
 pub fn zone_of(view: &View, host: &Id<Host>) -> String {
@@ -24,6 +27,13 @@ pub fn free(view: &View, host: &Host, class: &'static str) -> i64 {
     host.usable(class) - view.tally(class, host.meta.id.as_str())
 }
 
+/// What of each class is not given out on a host, or can be had back.
+pub fn room(view: &View, host: &Host) -> BTreeMap<&'static str, i64> {
+    let seen = candidate(view, host);
+    let lent = |class| seen.lent.get(class).copied().unwrap_or(0);
+    ["VCPU", "MEMORY_MB", "DISK_GB"].into_iter().map(|class| (class, free(view, host, class) + lent(class))).collect()
+}
+
 /// Hosts as one server would meet them.
 pub struct Sight<'a> {
     view: &'a View,
@@ -31,6 +41,8 @@ pub struct Sight<'a> {
     members: BTreeMap<Id<Host>, usize>,
     /// Where the server's volumes are.
     pools: Vec<Arc<Pool>>,
+    /// Whose room is kept that it must leave alone.
+    keeps: Keeps<'a>,
 }
 
 impl<'a> Sight<'a> {
@@ -39,13 +51,21 @@ impl<'a> Sight<'a> {
         for host in group_hosts(view, server) {
             *members.entry(host).or_default() += 1;
         }
-        Sight { view, members, pools: attachments::pools(view, &server.meta.id) }
+        let pools = attachments::pools(view, &server.meta.id);
+        Sight { view, members, pools, keeps: Keeps::of_others(view, server) }
+    }
+
+    /// As those meet it that could take the server when its host and all that die with that are lost.
+    pub fn for_spare(view: &'a View, server: &Server, host: &Id<Host>) -> Self {
+        Sight { keeps: Keeps::beside(view, server, host), ..Sight::of(view, server) }
     }
 
     pub fn candidate(&self, host: &Host) -> Candidate {
         let group_members = self.members.get(&host.meta.id).copied().unwrap_or(0);
         let unreached = attachments::unreached(&self.pools, &host.meta.id);
-        Candidate { group_members, unreached, ..candidate(self.view, host) }
+        let seen = candidate(self.view, host);
+        let closed = seen.closed.clone().or_else(|| self.keeps.dies_too(&host.meta.id));
+        Candidate { group_members, unreached, closed, kept: self.keeps.on(&host.meta.id), ..seen }
     }
 
     pub fn all(&self) -> Vec<Candidate> {
@@ -74,6 +94,7 @@ fn candidate(view: &View, host: &Host) -> Candidate {
         closed: closed(host),
         traits: host.traits().cloned().collect(),
         resources: host.capacity.iter().map(|(class, capacity)| (class.clone(), (capacity.usable(), used(class)))).collect(),
+        lent: [("VCPU", view.tally(LENT_VCPU, id.as_str())), ("MEMORY_MB", view.tally(LENT_MEMORY_MB, id.as_str()))].into(),
         aggregates,
         ..Candidate::default()
     }
@@ -130,6 +151,7 @@ pub fn want(view: &View, server: &Server) -> Want {
         different_host: hosts_of(&wish.different_host),
         avoid: wish.avoid.clone(),
         aggregate_specs: aggregate_specs(&flavor.extra_specs),
+        claim: if server.spec.preemptible { Claim::Preemptible } else { Claim::Ordinary },
     }
 }
 

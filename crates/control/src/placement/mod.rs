@@ -13,11 +13,12 @@ use unkai_model::compute::{Fault, Host, Outcome, Run, Server};
 use unkai_model::{Error, Id};
 use unkai_store::{Tx, View};
 
-use crate::actions;
+use crate::availability::{preempt, reserve};
 use crate::volume::attachments::{self, Readiness};
+use crate::{actions, availability};
 
-pub use choose::{Candidate, GroupPolicy, NoValidHost, Want, choose};
-pub use gather::{Sight, free, want, zone_of};
+pub use choose::{Candidate, Claim, GroupPolicy, NoValidHost, Want, choose, fits};
+pub use gather::{Sight, free, room, want, zone_of};
 pub use ranking::Ranking;
 
 /// Why this server has no host, or which it would get, on this state. The same code that places.
@@ -27,12 +28,7 @@ pub fn explain(view: &View, server: &Server) -> Result<String, NoValidHost> {
 
 /// The host for a server, on this state.
 pub fn find(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
-    best(view, ranking, server, &want(view, server))
-}
-
-/// The host for a server that has to leave the one it is on.
-pub fn find_elsewhere(view: &View, ranking: &Ranking, server: &Server) -> Result<Id<Host>, NoValidHost> {
-    best(view, ranking, server, &want_elsewhere(view, server))
+    find_by(view, ranking, server, &want(view, server), None)
 }
 
 /// What a server that has to leave its host needs of another. A host that was named for its creation says nothing about that.
@@ -44,8 +40,12 @@ pub fn want_elsewhere(view: &View, server: &Server) -> Want {
     want
 }
 
-fn best(view: &View, ranking: &Ranking, server: &Server, want: &Want) -> Result<Id<Host>, NoValidHost> {
+/// The host for what a server wants, or the one that is named when it fits.
+pub fn find_by(view: &View, ranking: &Ranking, server: &Server, want: &Want, only: Option<&Id<Host>>) -> Result<Id<Host>, NoValidHost> {
     let sight = Sight::of(view, server);
+    if let Some(host) = only.and_then(|id| view.get(id)) {
+        return choose(want, &[sight.candidate(&host)]).map(|_| host.meta.id.clone());
+    }
     if !want.compares_company() {
         let hosts = ranking.hosts().filter_map(|id| view.get(id));
         if let Some(host) = hosts.into_iter().find(|host| choose::fits(want, &sight.candidate(host))) {
@@ -93,10 +93,12 @@ pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), E
             Readiness::Broken(why) => Err(why),
             Readiness::Ready => find(&view, &ranking, &server).map_err(|none| none.to_string()),
         };
+        let found = found.and_then(|host| Ok((spare(&view, &ranking, &server, &host)?, host)));
         match found {
-            Ok(host) => {
+            Ok((spare, host)) => {
                 tracing::info!(server = %id, %host, "placed");
                 assign(tx, id, &host)?;
+                reserve::keep(tx, id, spare)?;
                 ranking.update(&tx.view(), &host);
             }
             Err(message) => {
@@ -113,6 +115,18 @@ pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), E
     Ok(())
 }
 
+/// Where room is kept for a server of this host; refused when it must be and cannot.
+fn spare(view: &View, ranking: &Ranking, server: &Server, host: &Id<Host>) -> Result<Option<Id<Host>>, String> {
+    let settings = availability::settings(view);
+    if settings.reserve.is_none() || !server.is_leased() {
+        return Ok(None);
+    }
+    match reserve::find(view, ranking, server, host) {
+        Err(none) if settings.strict => Err(format!("No room can be kept for the loss of its host. {none}")),
+        found => Ok(found.ok()),
+    }
+}
+
 /// Gives a server to a host, which has not seen it yet.
 pub fn assign(tx: &mut Tx, id: &Id<Server>, host: &Id<Host>) -> Result<(), Error> {
     let now = tx.now();
@@ -127,7 +141,14 @@ pub fn assign(tx: &mut Tx, id: &Id<Server>, host: &Id<Host>) -> Result<(), Error
     for port in &server.spec.ports {
         bind_port(tx, port, Some(host))?;
     }
-    attachments::take(tx, id)
+    attachments::take(tx, id)?;
+    arrived(tx, id)
+}
+
+/// A server has come to a host.
+pub fn arrived(tx: &mut Tx, id: &Id<Server>) -> Result<(), Error> {
+    preempt::after_arrival(tx, id)?;
+    reserve::after_arrival(tx, id)
 }
 
 /// Says on a port where its device is.

@@ -149,6 +149,7 @@ mod tests {
             id: "0198aaaa-bbbb-7ccc-8ddd-eeeeffff0001".into(),
             generation: 1,
             run: Run::Running,
+            off_at_once: false,
             incarnation: 0,
             hard_reboots: 0,
             soft_reboots: 0,

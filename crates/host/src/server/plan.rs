@@ -171,7 +171,9 @@ fn power(item: &ServerItem, local: &Local) -> Option<Step> {
         (Run::Running, Power::Running) => (item.soft_reboots > local.done.soft_reboots).then_some(Step::SoftReboot),
         (Run::Paused, Power::Running) => Some(Step::Pause),
         (Run::Suspended, Power::Running | Power::Paused) => Some(Step::Suspend),
-        (Run::Stopped | Run::Shelved, Power::Running | Power::Paused) => Some(Step::ShutDown),
+        (Run::Stopped | Run::Shelved, Power::Running | Power::Paused) => {
+            Some(if item.off_at_once { Step::PowerOff } else { Step::ShutDown })
+        }
         (Run::Stopped | Run::Shelved, Power::Suspended) => Some(Step::DiscardSaved),
         _ => None,
     }
@@ -232,6 +234,7 @@ pub(super) mod tests {
             generation: 2,
             run,
             incarnation: 0,
+            off_at_once: false,
             hard_reboots: 0,
             soft_reboots: 0,
             vcpus: 1,

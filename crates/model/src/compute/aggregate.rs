@@ -12,6 +12,8 @@ use crate::{Derived, Id, Kind, Meta};
 
 /// The metadata key that names the zone.
 pub const ZONE_KEY: &str = "availability_zone";
+/// The metadata key that names the rack its hosts stand in.
+pub const RACK_KEY: &str = "unkai:rack";
 /// The zone of hosts that no aggregate puts into another.
 pub const DEFAULT_ZONE: &str = "nova";
 
@@ -41,6 +43,10 @@ impl Aggregate {
 
     pub fn zone(&self) -> Option<&str> {
         self.metadata.get(ZONE_KEY).map(String::as_str)
+    }
+
+    pub fn rack(&self) -> Option<&str> {
+        self.metadata.get(RACK_KEY).map(String::as_str)
     }
 }
 

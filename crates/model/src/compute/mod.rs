@@ -12,7 +12,7 @@ mod server;
 mod server_action;
 mod server_group;
 
-pub use aggregate::{Aggregate, DEFAULT_ZONE, ZONE_KEY};
+pub use aggregate::{Aggregate, DEFAULT_ZONE, RACK_KEY, ZONE_KEY};
 pub use console_token::{ConsoleKind, ConsoleToken};
 pub use failover::Failover;
 pub use flavor::Flavor;
@@ -21,8 +21,8 @@ pub use host_token::HostToken;
 pub use keypair::{KeyPair, KeyType};
 pub use migration::{Charge, DestinationWish, Endpoint, Growth, Method, Migration, MigrationKind, MigrationProgress, MigrationState};
 pub use server::{
-    Asked, Availability, BootDisk, Fault, FlavorCopy, Launch, Lock, Observed, Phase, PlacementWish, Rescue, Reset, Resize, ResizeState,
-    Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,
+    Asked, Availability, BootDisk, Fault, FlavorCopy, LENT_MEMORY_MB, LENT_VCPU, Launch, Lock, Observed, Phase, PlacementWish, Preempted,
+    Rescue, Reset, Resize, ResizeState, Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,
 };
 pub use server_action::{ActionEvent, Outcome, ServerAction};
 pub use server_group::{GroupPolicy, ServerGroup};

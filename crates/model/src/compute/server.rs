@@ -23,6 +23,10 @@ use crate::image::Image;
 use crate::network::Port;
 use crate::{Derived, Id, Kind, Meta};
 
+/// Sums by host of what preemptible servers hold and give back when they are stopped.
+pub const LENT_VCPU: &str = "LENT_VCPU";
+pub const LENT_MEMORY_MB: &str = "LENT_MEMORY_MB";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     pub meta: Meta<Server>,
@@ -71,6 +75,9 @@ pub struct ServerSpec {
     /// After the loss of a host, servers with a higher number are started elsewhere first.
     #[serde(default)]
     pub priority: i32,
+    /// It may take room that is kept for the loss of a host, and is stopped when that is needed. Said once, when it is created.
+    #[serde(default)]
+    pub preemptible: bool,
     /// Counts hard and soft reboots asked for; a higher count than the agent's makes it reboot once.
     #[serde(default)]
     pub hard_reboots: u64,
@@ -115,6 +122,7 @@ impl ServerSpec {
             discards_local: false,
             local_volumes: false,
             priority: 0,
+            preemptible: false,
             hard_reboots: 0,
             soft_reboots: 0,
             incarnation: 0,
@@ -410,11 +418,22 @@ pub struct ServerStatus {
     pub assigned: u64,
     /// It is on its way to another host.
     pub migration: Option<Id<Migration>>,
+    /// Where room is kept for it, should its host be lost. Written by control.
+    pub spare: Option<Id<Host>>,
+    /// Its processors and memory were taken for servers of a lost host.
+    pub preempted: Option<Preempted>,
     pub fault: Option<Fault>,
     pub observed: Observed,
     pub timeline: Timeline,
     /// Set when it is gone; the document then claims nothing and is purged later.
     pub deleted: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preempted {
+    pub since: Timestamp,
+    /// What it goes on as when there is room again.
+    pub was: Run,
 }
 
 /// Written from the agent's reports.
@@ -560,9 +579,21 @@ impl Server {
         self.is_leased() && knows
     }
 
-    /// What this server takes from its host now, by resource class.
+    /// Room has to be kept for it somewhere, and none is.
+    pub fn lacks_spare(&self) -> bool {
+        let runs = self.status.host.is_some() && !matches!(self.spec.run, Run::Deleted | Run::Offloaded);
+        runs && self.is_leased() && self.status.spare.is_none()
+    }
+
+    /// Its processors and memory can be had by stopping it now.
+    pub fn is_displaceable(&self) -> bool {
+        self.spec.preemptible && self.status.preempted.is_none() && self.status.migration.is_none() && self.spec.run != Run::Deleted
+    }
+
+    /// What this server takes from its host now, by resource class. One that was preempted has its disk there, and nothing else.
     pub fn charges(&self) -> impl Iterator<Item = (Id<Host>, &'static str, i64)> + '_ {
-        let now = self.status.host.iter().flat_map(|host| charge(host, self.spec.launch.resources()));
+        let kept = move |(class, amount)| (class, if self.status.preempted.is_some() && class != "DISK_GB" { 0 } else { amount });
+        let now = self.status.host.iter().flat_map(move |host| charge(host, self.spec.launch.resources().map(kept)));
         let before = self.spec.resize.iter().flat_map(move |resize| {
             let host = resize.from_host.as_ref().or(self.status.host.as_ref());
             host.into_iter().flat_map(|host| charge(host, self.spec.launch.resources_of(&resize.from)))
@@ -579,7 +610,9 @@ impl Kind for Server {
     const NAME: &'static str = "server";
     crate::meta_accessors!();
 
-    /// Indexes: `project`, `host`, `kept` (by the host that keeps its disks), `goes_back`, `unplaced`, `shelved`, `group`; `deleted` when it is gone. Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id).
+    /// Indexes: `project`, `host`, `kept` (by the host that keeps its disks), `goes_back`, `unplaced`, `shelved`, `group`, `protected` (by
+    /// host), `spare` (by the host that keeps room for it), `unspared`, `displaceable` (by host), `preempted`; `deleted` when it is gone.
+    /// Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id), and what of that can be had back.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -618,6 +651,21 @@ impl Kind for Server {
         }
         if let Some(host) = self.status.host.as_ref().filter(|_| self.is_protected()) {
             d.index("protected", host);
+        }
+        if let Some(spare) = self.status.spare.as_ref().filter(|_| self.is_leased()) {
+            d.index("spare", spare);
+        }
+        if self.lacks_spare() {
+            d.index("unspared", "yes");
+        }
+        if let Some(host) = self.status.host.as_ref().filter(|_| self.is_displaceable()) {
+            d.index("displaceable", host);
+            let [processors, memory, _] = self.spec.launch.resources();
+            d.tally(LENT_VCPU, host, processors.1);
+            d.tally(LENT_MEMORY_MB, host, memory.1);
+        }
+        if self.status.preempted.is_some() {
+            d.index("preempted", "yes");
         }
         let leaves = self.spec.run == Run::Shelved && self.spec.launch.boot == BootDisk::Volume;
         if self.spec.launch.shelved_image.is_some() || leaves {

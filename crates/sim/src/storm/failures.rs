@@ -103,7 +103,8 @@ impl Storm {
     /// Leases longer than the silence, and shorter.
     pub(super) async fn set_times(&mut self) {
         let (silence, lease) = (3_000 + self.chance.below(7_000), 3_000 + self.chance.below(9_000));
-        if let Err(error) = self.store.transact(move |tx| availability::set(tx, Some(silence), Some(lease))).await {
+        let change = availability::Change { silence_ms: Some(silence), lease_ms: Some(lease), ..Default::default() };
+        if let Err(error) = self.store.transact(move |tx| availability::set(tx, &change)).await {
             self.outcome.broken.push(error.to_string());
         }
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `unkai:availability` | `none`; `ha`: started elsewhere when its host is lost |
 //! | `unkai:priority` | an integer; after the loss of a host higher ones are started first. 0 by default |
+//! | `unkai:preemptible` | `true`: it may use room that is kept for the loss of a host, and is stopped when that is needed. At creation only |
 //! | `unkai:local_disks` | `keep`; `discard`: they may begin anew from the image when the server is started elsewhere |
 //!
 //! Turned at creation and at any time after it, while the server runs. A server whose disks are on its host alone can be started elsewhere
@@ -15,6 +16,7 @@ use crate::Fault;
 
 const AVAILABILITY: &str = "unkai:availability";
 const PRIORITY: &str = "unkai:priority";
+const PREEMPTIBLE: &str = "unkai:preemptible";
 const LOCAL_DISKS: &str = "unkai:local_disks";
 
 /// What metadata and flavor say.
@@ -23,6 +25,7 @@ struct Dial {
     availability: Availability,
     priority: i32,
     discards_local: bool,
+    preemptible: bool,
 }
 
 impl Dial {
@@ -43,13 +46,26 @@ impl Dial {
             Some("discard") => true,
             Some(value) => return Err(refuse(LOCAL_DISKS, value, "it must be keep or discard")),
         };
-        Ok(Dial { availability, priority, discards_local })
+        let preemptible = match said(PREEMPTIBLE) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(value) => return Err(refuse(PREEMPTIBLE, value, "it must be true or false")),
+        };
+        if preemptible && availability != Availability::None {
+            return Err(refuse(PREEMPTIBLE, "true", "a highly available server gives its room to none"));
+        }
+        Ok(Dial { availability, priority, discards_local, preemptible })
     }
 }
 
 /// Sets a server's dial as its metadata and flavor say. To be called whenever either has changed.
 pub fn turn(server: &mut Server) -> Result<(), Fault> {
     let dial = Dial::read(server)?;
+    // It would keep room that it was only lent.
+    if dial.preemptible != server.spec.preemptible && server.status.timeline.placed.is_some() {
+        return Err(Fault::bad_request(format!("{PREEMPTIBLE} cannot change after the server was created.")));
+    }
+    server.spec.preemptible = dial.preemptible;
     server.spec.priority = dial.priority;
     server.turn(dial.availability, dial.discards_local);
     match server.bound_to_host() {
@@ -85,6 +101,19 @@ mod tests {
         one.spec.metadata.insert(AVAILABILITY.into(), "none".into());
         turn(&mut one).unwrap();
         assert_eq!((one.spec.availability, one.meta.generation), (Availability::None, generation + 1));
+    }
+
+    #[test]
+    fn whether_it_can_be_preempted_is_said_once() {
+        let mut one = server(&[(PREEMPTIBLE, "true")], &[]);
+        turn(&mut one).unwrap();
+        assert!(one.spec.preemptible);
+        one.status.timeline.placed = Some(unkai_model::Timestamp::UNIX_EPOCH);
+        turn(&mut one).unwrap();
+        one.spec.metadata.clear();
+        assert!(turn(&mut one).is_err());
+        let both = [(PREEMPTIBLE, "true"), (AVAILABILITY, "ha"), (LOCAL_DISKS, "discard")];
+        assert!(turn(&mut server(&both, &[])).is_err() && turn(&mut server(&[(PREEMPTIBLE, "maybe")], &[])).is_err());
     }
 
     #[test]

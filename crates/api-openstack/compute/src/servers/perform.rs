@@ -112,6 +112,7 @@ pub async fn perform<T: Send + 'static>(
             rule.check(&cx, &server, &state)?;
             let mut changed = Server::clone(&server);
             let answer = change(tx, &mut changed, &state)?;
+            would_start_preempted(&changed)?;
             let acted = changed.meta.generation != server.meta.generation;
             if acted && changed.spec.run != Run::Deleted {
                 // What was asked before failed; this is asked afresh.
@@ -130,6 +131,18 @@ pub async fn perform<T: Send + 'static>(
             Ok(answer)
         })
         .await
+}
+
+/// What was taken from a server on its host comes back when there is room, not when it is asked for.
+fn would_start_preempted(server: &Server) -> Result<(), Fault> {
+    let starts = matches!(server.spec.run, Run::Running | Run::Paused) || server.spec.rescue.is_some();
+    if server.status.preempted.is_some() && server.status.host.is_some() && starts {
+        let id = &server.meta.id;
+        return Err(Fault::conflict(format!(
+            "Instance {id} was preempted: its room is used by servers of a lost host. It is started again when there is room."
+        )));
+    }
+    Ok(())
 }
 
 /// Writes the action of this request, by its name and its event. `open`: the host has something to do, so the event stays open until

@@ -194,7 +194,7 @@ async fn set_availability(State(local): State<Local>, Query(times): Query<Times>
     let changed = local.store.transact(move |tx| availability::set(tx, &change)).await?;
     let kept = changed.reserve.map_or_else(|| "none".to_owned(), |domain| format!("one {domain:?}").to_lowercase());
     let admission = if changed.strict { "strict" } else { "lenient" };
-    Ok(format!("silence {:?}, lease {:?}, room kept for the loss of {kept}, admission {admission}\n", changed.silence(), changed.lease()))
+    Ok(format!("silence {:?}, lease {:?}\nroom kept for the loss of {kept}, admission {admission}\n", changed.silence(), changed.lease()))
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,8 @@ async fn a_running_guest_is_adopted_and_obeys() {
     let mut host = TestHost::new();
     let (vm, mut serial) = host.boot().await;
     serial.send("while :; do echo tick; sleep 1; done\n").await;
+    // QEMU drops what its client sent and the guest has not read when that client goes.
+    serial.expect("\ntick", SHORT).await;
     let (id, pid) = (vm.id(), vm.pid());
     drop((vm, serial));
     host.restart_agent();

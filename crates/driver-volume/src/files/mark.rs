@@ -1,10 +1,11 @@
 //! The mark of a pool: a name of its own in a file. A mount point without its file system has none, so nothing is made there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{make_dir, write_durably};
+use super::{make_dir, sync, write_durably};
 use crate::error::{Error, Result};
 
 fn path(dir: &Path) -> PathBuf {
@@ -40,15 +41,27 @@ pub fn expect(dir: &Path, expected: Option<&str>) -> Result<String> {
     }
 }
 
+/// Hosts find a new pool at the same time; the first whose mark has the name marks it, and the others take that.
 fn make(dir: &Path) -> Result<String> {
     make_dir(dir)?;
+    let ours = |name: &OsStr| name == "lost+found" || name.as_encoded_bytes().starts_with(b".unkai-pool");
     let mut entries = fs::read_dir(dir).map_err(Error::io("read", dir))?.flatten();
-    if let Some(stranger) = entries.find(|entry| entry.file_name() != "lost+found" && entry.file_name() != ".unkai-pool.new") {
+    if let Some(stranger) = entries.find(|entry| !ours(&entry.file_name())) {
+        if let Some(mark) = read(dir)? {
+            return Ok(mark);
+        }
         let name = stranger.file_name();
         return Err(Error::Pool(format!("`{}` is no pool, and not empty: there is {name:?}", dir.display())));
     }
     const RANDOM: &str = "/proc/sys/kernel/random/uuid";
     let mark = fs::read_to_string(RANDOM).map_err(Error::io("read", RANDOM))?.trim().to_owned();
-    write_durably(&path(dir), format!("{mark}\n").as_bytes())?;
-    Ok(mark)
+    let draft = dir.join(format!(".unkai-pool-{mark}"));
+    write_durably(&draft, format!("{mark}\n").as_bytes())?;
+    let linked = fs::hard_link(&draft, path(dir));
+    let _ = fs::remove_file(&draft);
+    match linked {
+        Ok(()) => sync(dir).map(|()| mark),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => read(dir)?.ok_or_else(|| not_mounted(dir)),
+        Err(e) => Err(Error::io("write", path(dir))(e)),
+    }
 }

@@ -1,3 +1,6 @@
+use std::sync::Barrier;
+use std::thread;
+
 use super::*;
 use crate::{Content, New, Pool};
 
@@ -39,6 +42,23 @@ fn an_empty_directory_becomes_a_pool_once_and_a_vanished_one_none() {
 
     fs::write(dir.join("letter.txt"), "not ours").unwrap();
     assert!(matches!(pool.status(None), Err(Error::Pool(text)) if text.contains("letter.txt")));
+}
+
+#[test]
+fn hosts_that_find_a_new_pool_at_the_same_time_agree_on_its_mark() {
+    for _ in 0..20 {
+        let temp = tempfile::tempdir().unwrap();
+        let together = Barrier::new(4);
+        let seen = |_| {
+            let pool = Pool::new(Files::new(temp.path(), Tools::default()), Tools::default());
+            together.wait();
+            pool.status(None).unwrap().mark
+        };
+        let marks: Vec<String> = thread::scope(|s| [0; 4].map(|n| s.spawn(move || seen(n))).map(|t| t.join().unwrap()).to_vec());
+        let pool = Pool::new(Files::new(temp.path(), Tools::default()), Tools::default());
+        assert!(marks.iter().all(|mark| pool.status(Some(mark)).is_ok()), "{marks:?}");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1, "no draft is left");
+    }
 }
 
 #[test]

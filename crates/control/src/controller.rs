@@ -14,7 +14,7 @@ use unkai_model::compute::{Outcome, Server};
 use unkai_model::image::Image;
 use unkai_model::network::Router;
 use unkai_model::{Error, Id};
-use unkai_store::{Changes, Store, Tx, View};
+use unkai_store::{Store, Tx, View};
 
 use crate::availability::{failover, fence, preempt, reserve};
 use crate::placement::Order;
@@ -72,10 +72,6 @@ impl Controller {
 impl Control for Controller {
     fn assigned(&self, view: &View, host: &HostId) -> Vec<Item> {
         assign::assigned(view, host)
-    }
-
-    fn concerns(&self, changes: &Changes) -> bool {
-        assign::concerns(changes)
     }
 
     fn process(&self) -> &str {

@@ -19,6 +19,7 @@
 pub mod ca;
 pub mod client;
 pub mod enrolment;
+mod interests;
 pub mod item;
 pub mod migration;
 pub mod peers;

@@ -22,9 +22,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
-use unkai_store::{Changes, Store, View};
+use unkai_store::{Store, View};
 
 use unkai_model::compute::Host;
 use unkai_model::controller::Controller;
@@ -32,6 +33,7 @@ use unkai_model::controller::Controller;
 use crate::ca::Authority;
 use crate::client::Link;
 use crate::enrolment::{Admitted, Enrol, Renew};
+use crate::interests::{Interest, Interests};
 use crate::item::{Down, HostId, Item, ItemKey};
 use crate::report::{Inventory, Up};
 use crate::wire::{self, Body, Lines};
@@ -55,8 +57,6 @@ pub type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 pub trait Control: Send + Sync + 'static {
     /// Everything assigned to this host; a pure function of the view.
     fn assigned(&self, view: &View, host: &HostId) -> Vec<Item>;
-    /// Could these changes alter what any host is assigned?
-    fn concerns(&self, changes: &Changes) -> bool;
     /// The process of this controller, as documents name it.
     fn process(&self) -> &str;
     /// The agent introduced itself; afterwards the host exists in the store, and this is the number of its session.
@@ -91,6 +91,9 @@ pub struct LinkServer {
     words: Mutex<HashMap<HostId, u64>>,
     tunnels: Mutex<HashMap<String, (HostId, oneshot::Sender<DuplexStream>)>>,
     cloud: OnceLock<Cloud>,
+    interests: Arc<Interests>,
+    /// Ends with the last session and holder of this.
+    _waker: AbortOnDropHandle<()>,
 }
 
 struct Session {
@@ -120,9 +123,12 @@ impl Peer {
 }
 
 impl LinkServer {
+    /// Must be called on a runtime: a task of its own follows the store.
     pub fn new(store: Store, control: Arc<dyn Control>) -> Arc<Self> {
-        let (words, cloud) = Default::default();
-        Arc::new(LinkServer { store, control, sessions: Mutex::default(), words, tunnels: Mutex::default(), cloud })
+        let (sessions, words, tunnels, cloud) = Default::default();
+        let interests = Arc::new(Interests::default());
+        let _waker = AbortOnDropHandle::new(tokio::spawn(interests.clone().follow(store.clone())));
+        Arc::new(LinkServer { store, control, sessions, words, tunnels, cloud, interests, _waker })
     }
 
     /// From here on machines can enrol, and tunnels reach hosts of other controllers.
@@ -270,7 +276,9 @@ impl LinkServer {
         let host = peer.host.clone();
         let number = self.enter(&host, down.clone());
         tokio::spawn(async move {
-            let mut follower = Follower { server: self.clone(), host: host.clone(), peer, down, sent: HashMap::new() };
+            let interest = self.interests.enter();
+            let mut follower =
+                Follower { server: self.clone(), host: host.clone(), peer, down, interest, controllers: None, sent: HashMap::new() };
             if let Err(error) = follower.run(up).await {
                 tracing::info!(%host, %error, "a session ended");
             }
@@ -405,6 +413,9 @@ struct Follower {
     host: HostId,
     peer: Peer,
     down: mpsc::Sender<Down>,
+    interest: Interest,
+    /// As they were told; none: not yet.
+    controllers: Option<Vec<String>>,
     sent: HashMap<ItemKey, u64>,
 }
 
@@ -417,10 +428,7 @@ impl Follower {
             _ => return Err(Error::invalid("the agent did not introduce itself")),
         };
         let reports = self.server.clone().ingest(self.host.clone(), number);
-        let mut watch = self.server.store.watch();
-        let mut known = controllers(&self.server.store.view());
-        self.send(Down::Controllers(known.clone())).await?;
-        self.send_changed(&self.server.store.view()).await?;
+        self.catch_up(number).await?;
         self.send(Down::Synced).await?;
         let mut beat = tokio::time::interval(BEAT);
         loop {
@@ -432,21 +440,36 @@ impl Follower {
                     Some(report) => self.take(&reports, report).await?,
                     None => return Ok(()),
                 },
-                change = watch.next() => {
-                    let Some((view, changes)) = change else { return Ok(()) };
-                    self.check_session(&view, number)?;
-                    if touches(&changes, <Controller as unkai_model::Kind>::NAME) {
-                        let now = controllers(&view);
-                        if now != known {
-                            known = now;
-                            self.send(Down::Controllers(known.clone())).await?;
-                        }
+                goes_on = self.interest.woken() => {
+                    if !goes_on {
+                        return Ok(());
                     }
-                    if self.server.control.concerns(&changes) {
-                        tokio::time::sleep(GATHER).await;
-                        self.send_changed(&self.server.store.view()).await?;
-                    }
+                    tokio::time::sleep(GATHER).await;
+                    self.catch_up(number).await?;
                 }
+            }
+        }
+    }
+
+    /// Sends what is not as it was sent, until nothing that was read for that has changed since.
+    async fn catch_up(&mut self, number: u64) -> Result<(), Error> {
+        loop {
+            self.interest.begin();
+            let view = self.server.store.view();
+            let (found, reads) = view.record(|view| {
+                self.check_session(view, number)?;
+                Ok((controllers(view), self.server.control.assigned(view, &self.host)))
+            });
+            self.interest.set(view.revision(), &reads);
+            let (controllers, assigned) = found?;
+            if self.controllers.as_ref() != Some(&controllers) {
+                self.controllers = Some(controllers.clone());
+                self.send(Down::Controllers(controllers)).await?;
+            }
+            self.send_changed(assigned).await?;
+            let now = self.server.store.view();
+            if now.revision() == view.revision() || now.differences(&view).is_some_and(|changed| !changed.touch(&reads)) {
+                return Ok(());
             }
         }
     }
@@ -484,9 +507,9 @@ impl Follower {
         });
     }
 
-    async fn send_changed(&mut self, view: &View) -> Result<(), Error> {
+    async fn send_changed(&mut self, assigned: Vec<Item>) -> Result<(), Error> {
         let mut gone: HashMap<ItemKey, u64> = std::mem::take(&mut self.sent);
-        for item in self.server.control.assigned(view, &self.host) {
+        for item in assigned {
             let key = item.key();
             let content = fingerprint(&item)?;
             let before = gone.remove(&key);
@@ -505,13 +528,6 @@ impl Follower {
 
     async fn send(&self, down: Down) -> Result<(), Error> {
         self.down.send(down).await.map_err(|_| Error::unavailable("the agent's connection is closed"))
-    }
-}
-
-fn touches(changes: &Changes, kind: &str) -> bool {
-    match changes {
-        Changes::TooOld => true,
-        Changes::Since(changes) => changes.iter().any(|change| change.kind == kind),
     }
 }
 

@@ -12,7 +12,7 @@ use unkai_link::report::{Inventory, Up};
 use unkai_link::server::{BoxFuture, Bytes, Control};
 use unkai_model::image::Image;
 use unkai_model::{Error, Id};
-use unkai_store::{Changes, View};
+use unkai_store::View;
 
 /// Open while the process runs. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -80,10 +80,6 @@ impl Held {
 impl Control for Held {
     fn assigned(&self, view: &View, host: &HostId) -> Vec<Item> {
         self.control.assigned(view, host)
-    }
-
-    fn concerns(&self, changes: &Changes) -> bool {
-        self.control.concerns(changes)
     }
 
     fn process(&self) -> &str {

@@ -11,11 +11,14 @@
 //!
 //! Not here: what the documents mean. Heartbeats, metrics and logs are not documents.
 
+mod bell;
 mod check;
 pub mod engine;
 mod facts;
 mod job;
 mod migrate;
+
+mod reads;
 mod registry;
 mod state;
 mod tx;
@@ -32,6 +35,7 @@ use unkai_model::Error;
 
 pub use check::{Finding, check, check_with};
 pub use migrate::{Migrated, migrate};
+pub use reads::Reads;
 pub use registry::Registry;
 pub use tx::Tx;
 pub use view::{Change, Changes, View};
@@ -68,7 +72,7 @@ pub(crate) struct Shared {
     view: ArcSwap<state::State>,
     writer: writer::Handle,
     source: Arc<dyn Source>,
-    revision: tokio::sync::watch::Receiver<Revision>,
+    bell: Arc<bell::Bell>,
     remote: Option<Arc<dyn engine::Remote>>,
     /// Others write to the same engine.
     shares: bool,
@@ -149,10 +153,10 @@ impl Store {
         if self.shared.view.load().revision >= newest {
             return Ok(());
         }
-        let mut revision = self.shared.revision.clone();
+        let shown = || (self.shared.view.load().revision >= newest).then_some(());
         tokio::select! {
             biased;
-            reached = revision.wait_for(|shown| *shown >= newest) => reached.map(drop).map_err(|_| gone()),
+            reached = self.shared.bell.until(shown) => reached.ok_or_else(gone),
             refreshed = self.refresh() => refreshed,
         }
     }
@@ -180,7 +184,7 @@ impl Store {
 
     /// Changes from now on. See [`Watch`].
     pub fn watch(&self) -> Watch {
-        Watch::new(self.clone(), self.shared.revision.clone())
+        Watch::new(self.clone())
     }
 
     /// Finishes what was sent before, closes the engine and returns when that is done. Other handles then get refusals; their views

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use unkai_model::{Error, Id, Kind};
 
 use crate::Revision;
-use crate::registry::Erased;
+use crate::reads::{Fact, Recorder};
+use crate::registry::{Erased, KindNo};
 use crate::state::{IndexKey, State, shown};
 
 /// The state at one revision. Never changes; cheap to clone and to keep.
 #[derive(Clone)]
 pub struct View {
     state: Arc<State>,
+    recorder: Option<Recorder>,
 }
 
 /// Which document changed; its present value is in the view that came with it (absent: deleted).
@@ -40,7 +42,21 @@ pub enum Changes {
 
 impl View {
     pub(crate) fn new(state: Arc<State>) -> Self {
-        View { state }
+        View { state, recorder: None }
+    }
+
+    pub(crate) fn recorded(&self, recorder: Recorder) -> Self {
+        View { state: self.state.clone(), recorder: Some(recorder) }
+    }
+
+    fn note(&self, fact: Fact<'_>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).note(&fact);
+        }
+    }
+
+    fn no<K: Kind>(&self) -> KindNo {
+        self.state.registry.no::<K>()
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -52,6 +68,7 @@ impl View {
     }
 
     pub fn get<K: Kind>(&self, id: &Id<K>) -> Option<Arc<K>> {
+        self.note(Fact::Document(self.no::<K>(), id.as_str()));
         self.state.get(id.as_str())
     }
 
@@ -62,45 +79,54 @@ impl View {
 
     /// All documents of a kind, by id.
     pub fn all<K: Kind>(&self) -> impl DoubleEndedIterator<Item = Arc<K>> + '_ {
+        self.note(Fact::Kind(self.no::<K>()));
         self.state.all()
     }
 
     /// The documents that derive `index(name, key)`, by id.
     pub fn by_index<'a, K: Kind>(&'a self, name: &'static str, key: &str) -> impl Iterator<Item = Arc<K>> + 'a {
+        self.note(Fact::Index(self.no::<K>(), name, key));
         self.state.by_index(name, key)
     }
 
     /// The documents of a kind whose id is greater than `id`, by id: the next page.
     pub fn after<K: Kind>(&self, id: &Id<K>) -> impl Iterator<Item = Arc<K>> + '_ {
-        let table = &self.state.tables[usize::from(self.state.registry.no::<K>())];
+        self.note(Fact::Kind(self.no::<K>()));
+        let table = &self.state.tables[usize::from(self.no::<K>())];
         table.range((Bound::Excluded(id.text().clone()), Bound::Unbounded)).map(|(_, row)| downcast(&row.value))
     }
 
     /// The documents of an index whose id is greater than `id`, by id: the next page.
     pub fn by_index_after<'a, K: Kind>(&'a self, name: &'static str, key: &str, id: &Id<K>) -> impl Iterator<Item = Arc<K>> + 'a {
-        self.state.index_range(name, key.into(), |key| Bound::Excluded((self.state.registry.no::<K>(), name, key, id.text().clone())))
+        self.note(Fact::Index(self.no::<K>(), name, key));
+        self.state.index_range(name, key.into(), |key| Bound::Excluded((self.no::<K>(), name, key, id.text().clone())))
     }
 
     /// Who holds a claim.
     pub fn holder<K: Kind>(&self, namespace: &'static str, key: &str) -> Option<Id<K>> {
+        self.note(Fact::Claim(namespace, key));
         self.state.holder(namespace, key)
     }
 
     pub fn is_claimed(&self, namespace: &'static str, key: &str) -> bool {
+        self.note(Fact::Claim(namespace, key));
         self.state.claims.contains_key(&(namespace, Arc::from(key)))
     }
 
     pub fn tally(&self, namespace: &'static str, key: &str) -> i64 {
+        self.note(Fact::Tally(namespace, key));
         self.state.tally(namespace, key)
     }
 
     pub fn count<K: Kind>(&self) -> usize {
-        self.state.tables[usize::from(self.state.registry.no::<K>())].len()
+        self.note(Fact::Kind(self.no::<K>()));
+        self.state.tables[usize::from(self.no::<K>())].len()
     }
 
     /// The revision of the last write of this document.
     pub fn revision_of<K: Kind>(&self, id: &Id<K>) -> Option<Revision> {
-        self.state.row(self.state.registry.no::<K>(), id.as_str()).map(|row| row.revision)
+        self.note(Fact::Document(self.no::<K>(), id.as_str()));
+        self.state.row(self.no::<K>(), id.as_str()).map(|row| row.revision)
     }
 
     /// The documents that changed after `revision`. A revision that this store has not reached is from another history: list again.

@@ -1,7 +1,5 @@
 //! Following the store. A notification only wakes; the view is the truth.
 
-use tokio::sync::watch::Receiver;
-
 use crate::view::{Changes, View};
 use crate::{Revision, Store};
 
@@ -9,13 +7,12 @@ use crate::{Revision, Store};
 pub struct Watch {
     store: Store,
     seen: Revision,
-    wake: Receiver<Revision>,
 }
 
 impl Watch {
-    pub(crate) fn new(store: Store, wake: Receiver<Revision>) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         let seen = store.view().revision();
-        Watch { store, seen, wake }
+        Watch { store, seen }
     }
 
     /// Everything from the beginning: the first [`Watch::next`] answers at once with what there is, or with "too old".
@@ -27,16 +24,12 @@ impl Watch {
     /// Waits until something changed after what this watch has shown, then shows the newest view and what changed on the way.
     /// None when the store has stopped. Cancel safe.
     pub async fn next(&mut self) -> Option<(View, Changes)> {
-        loop {
-            self.wake.borrow_and_update();
-            let view = self.store.view();
-            // Not "greater": a shared engine that was restored from a backup goes back, and that is news too.
-            if view.revision() != self.seen {
-                let changes = view.changes_since(self.seen);
-                self.seen = view.revision();
-                return Some((view, changes));
-            }
-            self.wake.changed().await.ok()?;
-        }
+        let (shared, seen) = (&self.store.shared, self.seen);
+        // Not "greater": a shared engine that was restored from a backup goes back, and that is news too.
+        let newer = || Some(View::new(shared.view.load_full())).filter(|view| view.revision() != seen);
+        let view = shared.bell.until(newer).await?;
+        self.seen = view.revision();
+        let changes = view.changes_since(seen);
+        Some((view, changes))
     }
 }

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use unkai_crashpoint::point;
 use unkai_model::Error;
 
+use crate::bell::{Bell, Ringer};
 use crate::engine::{Batch, CommitError, Engine, News, Remote, Rows, StoredRow};
 use crate::job::Job;
 use crate::registry::Registry;
@@ -75,11 +76,12 @@ pub(crate) fn start_in_step(
     remote: Option<Arc<dyn Remote>>,
 ) -> Result<Arc<Shared>, Error> {
     let state = load(&mut *engine, registry)?;
-    let (woken, revision) = watch::channel(state.revision);
+    let bell = Arc::new(Bell::default());
+    let ringer = Ringer(bell.clone());
     Ok(Arc::new_cyclic(|shared: &Weak<Shared>| {
-        let writer = Writer { engine, source: source.clone(), shown: shared.clone(), woken };
+        let writer = Writer { engine, source: source.clone(), shown: shared.clone(), ringer };
         let writer = Handle::InStep(Mutex::new(Some(writer)));
-        Shared { view: ArcSwap::from_pointee(state), writer, source, revision, remote, shares: false }
+        Shared { view: ArcSwap::from_pointee(state), writer, source, bell, remote, shares: false }
     }))
 }
 
@@ -93,14 +95,15 @@ pub(crate) fn start(mut engine: Box<dyn Engine>, registry: Arc<Registry>, source
         }
         Ok(state) => {
             let (jobs, inbox) = channel();
-            let (woken, revision) = watch::channel(state.revision);
+            let bell = Arc::new(Bell::default());
+            let ringer = Ringer(bell.clone());
             let shares = engine.is_shared();
             let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
                 let remote = engine.follow(wake(shared.clone()));
                 let source = source.clone();
-                Shared { view: ArcSwap::from_pointee(state), writer: Handle::Thread(jobs), source, revision, remote, shares }
+                Shared { view: ArcSwap::from_pointee(state), writer: Handle::Thread(jobs), source, bell, remote, shares }
             });
-            let writer = Writer { engine, source, shown: Arc::downgrade(&shared), woken };
+            let writer = Writer { engine, source, shown: Arc::downgrade(&shared), ringer };
             let _ = opened.send(Ok(shared));
             writer.run(inbox);
         }
@@ -159,7 +162,7 @@ pub(crate) struct Writer {
     source: Arc<dyn Source>,
     /// Weak, so that dropping the last handle closes the inbox and ends this thread.
     shown: Weak<Shared>,
-    woken: watch::Sender<Revision>,
+    ringer: Ringer,
 }
 
 /// Why a batch came to nothing.
@@ -353,9 +356,8 @@ impl Writer {
     }
 
     fn show(&self, shared: &Shared, state: State) {
-        let revision = state.revision;
         shared.view.store(Arc::new(state));
-        self.woken.send_replace(revision);
+        self.ringer.ring();
     }
 }
 

@@ -11,39 +11,11 @@ use unkai_model::compute::{Aggregate, Run, Server};
 use unkai_model::image::Image;
 use unkai_model::network::{Network, Port, Router, SecurityGroup};
 use unkai_model::volume::{Backup, Volume};
-use unkai_store::{Change, Changes, View};
+use unkai_store::View;
 
 pub use server::image_ref;
 
 use crate::{migration, volume};
-
-/// Kinds whose changes can alter what a host is assigned.
-const CONCERNING: &[&str] = &[
-    "aggregate",
-    "floating_ip",
-    "host",
-    "image",
-    "migration",
-    "network",
-    "pool",
-    "port",
-    "router",
-    "security_group",
-    "security_group_rule",
-    "server",
-    "subnet",
-    "volume",
-    "volume_attachment",
-    "volume_backup",
-    "volume_snapshot",
-];
-
-pub fn concerns(changes: &Changes) -> bool {
-    match changes {
-        Changes::TooOld => true,
-        Changes::Since(changes) => changes.iter().any(|Change { kind, .. }| CONCERNING.contains(kind)),
-    }
-}
 
 /// Everything that `host` should have, in an order in which nothing comes before what it depends on.
 pub fn assigned(view: &View, host: &HostId) -> Vec<Item> {

@@ -15,7 +15,7 @@ use unkai_link::report::{Inventory, Up};
 use unkai_link::server::{BoxFuture, Bytes, Control, LinkServer};
 use unkai_model::image::Image;
 use unkai_model::{Error as ModelError, Id};
-use unkai_store::{Changes, Store, System, View};
+use unkai_store::{Store, System, View};
 
 use super::*;
 use crate::desired::Desired;
@@ -144,9 +144,6 @@ struct Source(Mutex<Option<(DuplexStream, u64)>>);
 impl Control for Source {
     fn assigned(&self, _: &View, _: &HostId) -> Vec<Item> {
         Vec::new()
-    }
-    fn concerns(&self, _: &Changes) -> bool {
-        false
     }
     fn process(&self) -> &str {
         "test"

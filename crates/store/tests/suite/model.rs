@@ -158,6 +158,26 @@ fn agree(view: &View, model: &Model) {
     assert_eq!(view.check(), []);
 }
 
+/// Whatever reads otherwise now than before is among the differences.
+fn told(before: &View, after: &View) {
+    let readings: [fn(&View, usize) -> String; 6] = [
+        |view, n| format!("{:?}", view.get(&item(IDS[n % IDS.len()]))),
+        |view, n| format!("{:?}", view.by_index::<Item>("group", GROUPS[n % GROUPS.len()]).collect::<Vec<_>>()),
+        |view, n| format!("{:?}", view.tally("weight", GROUPS[n % GROUPS.len()])),
+        |view, n| format!("{:?}", view.holder::<Item>("name", NAMES[n % NAMES.len()])),
+        |view, _| format!("{:?}", view.all::<Item>().collect::<Vec<_>>()),
+        |view, _| view.count::<Item>().to_string(),
+    ];
+    let Some(differences) = after.differences(before) else { panic!("the last change is forgotten") };
+    for (no, n) in (0..readings.len()).flat_map(|no| (0..IDS.len()).map(move |n| (no, n))) {
+        let (was, reads) = before.record(|view| readings[no](view, n));
+        assert!(was == readings[no](after, n) || differences.touch(&reads), "reading {no} of {n} differs, and is not told");
+    }
+    if before.revision() == after.revision() {
+        assert_eq!(differences.digests().count(), 0);
+    }
+}
+
 fn check(bed: &Bed, plans: Vec<Plan>) {
     run(async {
         let mut model = Model::default();
@@ -165,7 +185,9 @@ fn check(bed: &Bed, plans: Vec<Plan>) {
         let restart = plans.len() / 2;
         for (no, plan) in plans.into_iter().enumerate() {
             let expected = model.run(&plan);
+            let before = store.view();
             let result = execute(&store, plan).await;
+            told(&before, &store.view());
             // A reference to nothing is "not found" too, and which constraint of the end is named first is no promise.
             let end = |refused: &str| ["not found", "reference", "quota"].contains(&refused);
             match (&expected, &result) {

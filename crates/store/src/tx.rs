@@ -58,7 +58,7 @@ impl<'a> Tx<'a> {
         bytes
     }
 
-    /// A new id, ordered by time of creation: a dashed version 7 UUID.
+    /// A new id, ordered by time of creation to a quarter of a microsecond: a dashed version 7 UUID.
     pub fn new_id<K: Kind>(&self) -> Id<K> {
         Id::new(self.uuid().hyphenated().to_string())
     }
@@ -69,8 +69,13 @@ impl<'a> Tx<'a> {
     }
 
     fn uuid(&self) -> Uuid {
-        let millis = self.now.as_millisecond().max(0) as u64;
-        uuid::Builder::from_unix_timestamp_millis(millis, &self.random()).into_uuid()
+        let nanos = self.now.as_nanosecond().max(0) as u128;
+        let (millis, rest) = ((nanos / 1_000_000) as u64, nanos % 1_000_000);
+        // Method 3 of RFC 9562, section 6.2: the first random bits are a fraction of the millisecond.
+        let fraction = (rest * 4096 / 1_000_000) as u16;
+        let mut random: [u8; 10] = self.random();
+        random[..2].copy_from_slice(&fraction.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
     pub fn get<K: Kind>(&self, id: &Id<K>) -> Option<Arc<K>> {

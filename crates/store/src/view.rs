@@ -102,6 +102,27 @@ impl View {
         self.state.index_range(name, key.into(), |key| Bound::Excluded((self.no::<K>(), name, key, id.text().clone())))
     }
 
+    /// The documents of a kind whose id is smaller than `id`, or all, from the greatest id on: the newest first where ids tell the time.
+    pub fn before<K: Kind>(&self, id: Option<&Id<K>>) -> impl Iterator<Item = Arc<K>> + '_ {
+        self.note(Fact::Kind(self.no::<K>()));
+        let to = id.map_or(Bound::Unbounded, |id| Bound::Excluded(id.text().clone()));
+        self.state.tables[usize::from(self.no::<K>())].range((Bound::Unbounded, to)).rev().map(|(_, row)| downcast(&row.value))
+    }
+
+    /// The same of the documents of an index.
+    pub fn by_index_before<'a, K: Kind>(&'a self, name: &'static str, key: &str, id: Option<&Id<K>>) -> impl Iterator<Item = Arc<K>> + 'a {
+        self.note(Fact::Index(self.no::<K>(), name, key));
+        let kind = self.no::<K>();
+        let from: IndexKey = (kind, name, key.into(), "".into());
+        // What follows a key is the key and the smallest character.
+        let to: IndexKey = match id {
+            Some(id) => (kind, name, key.into(), id.text().clone()),
+            None => (kind, name, format!("{key}\0").into(), "".into()),
+        };
+        let found = self.state.indexes.range((Bound::Included(from), Bound::Excluded(to))).rev();
+        found.filter_map(|((_, _, _, id), ())| self.state.get(id))
+    }
+
     /// Who holds a claim.
     pub fn holder<K: Kind>(&self, namespace: &'static str, key: &str) -> Option<Id<K>> {
         self.note(Fact::Claim(namespace, key));

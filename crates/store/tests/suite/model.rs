@@ -151,7 +151,17 @@ fn agree(view: &View, model: &Model) {
         let found: Vec<_> = view.by_index::<Item>("group", group).map(|it| it.meta.id.clone()).collect();
         assert_eq!(found, ids(&mut model.items.values().cloned()));
         assert_eq!(view.tally("weight", group), model.sum(group));
+        for id in [None, Some(item("ab")), Some(item("c")), Some(item("zz"))] {
+            let before = |other: &&unkai_model::Id<Item>| id.as_ref().is_none_or(|id| other.as_str() < id.as_str());
+            let wanted: Vec<_> = found.iter().filter(before).rev().cloned().collect();
+            let before: Vec<_> = view.by_index_before::<Item>("group", group, id.as_ref()).map(|it| it.meta.id.clone()).collect();
+            assert_eq!(before, wanted);
+        }
     }
+    let backwards: Vec<Item> = view.before::<Item>(None).map(|it| strip(&it)).collect();
+    assert_eq!(backwards, model.items.values().rev().cloned().collect::<Vec<_>>());
+    let some: Vec<_> = view.before::<Item>(Some(&item("b"))).map(|it| it.meta.id.to_string()).collect();
+    assert_eq!(some, model.items.keys().filter(|id| id.as_str() < "b").rev().cloned().collect::<Vec<_>>());
     for name in NAMES {
         assert_eq!(view.holder::<Item>("name", name).as_ref().map(|id| id.as_str()), model.holder(name));
     }

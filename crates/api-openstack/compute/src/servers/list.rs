@@ -39,9 +39,13 @@ async fn list(cx: Cx, query: Query, extent: Extent, collection: &str) -> Result<
     query.check(&schemas::LIST, cx.version)?;
     let view = cx.view().await?;
     let renderer = Renderer::new(&cx, &view);
-    let found = select(&cx, &view, &renderer, &query)?;
-    let limit = query.limit()?;
-    let page = page(found, query.get("marker"), limit)?;
+    let (limit, marker) = (query.limit()?, query.get("marker"));
+    let (filter, order) = (Filter::parse(&cx, &query)?, sort::Order::parse(&query)?);
+    let page = if order.is_default() && !filter.with_deleted() {
+        newest(&view, &renderer, &filter, marker, limit)?
+    } else {
+        page(select(&view, &renderer, &filter, &order), marker, limit)?
+    };
     let full = limit > 0 && page.len() == limit && (query.has("limit") || limit == MAX_PAGE);
     let last = page.last().filter(|_| full).map(|server| server.meta.id.clone());
     let servers_links =
@@ -50,9 +54,29 @@ async fn list(cx: Cx, query: Query, extent: Extent, collection: &str) -> Result<
     Ok(Json(Page { servers, servers_links }).into_response())
 }
 
+/// The page of servers that match, the newest first. Looks only at those that come before its end: ids tell the time.
+fn newest(view: &View, renderer: &Renderer, filter: &Filter, marker: Option<&str>, limit: usize) -> Result<Vec<Arc<Server>>, Fault> {
+    let marker = marker.map(|text| known(view, filter, text).ok_or_else(|| unknown(text))).transpose()?;
+    let accepts = |server: &Arc<Server>| filter.accepts(renderer, server);
+    Ok(match filter.project() {
+        Some(project) => view.by_index_before::<Server>("project", project.as_str(), marker.as_ref()).filter(accepts).take(limit).collect(),
+        None => view.before::<Server>(marker.as_ref()).filter(accepts).take(limit).collect(),
+    })
+}
+
+/// The server that a marker names, of those whose servers are asked for.
+fn known(view: &View, filter: &Filter, marker: &str) -> Option<Id<Server>> {
+    let server = view.get(&Id::<Server>::new(marker))?;
+    let shown = filter.project().is_none_or(|project| server.meta.project.as_ref() == Some(project));
+    shown.then(|| server.meta.id.clone())
+}
+
+fn unknown(marker: &str) -> Fault {
+    Fault::bad_request(format!("marker [{marker}] not found"))
+}
+
 /// The servers that match, in order.
-fn select(cx: &Cx, view: &View, renderer: &Renderer, query: &Query) -> Result<Vec<Arc<Server>>, Fault> {
-    let filter = Filter::parse(cx, query)?;
+fn select(view: &View, renderer: &Renderer, filter: &Filter, order: &sort::Order) -> Vec<Arc<Server>> {
     let mut found: Vec<Arc<Server>> = Vec::new();
     let mut take = |server: Arc<Server>| {
         if filter.accepts(renderer, &server) {
@@ -63,9 +87,8 @@ fn select(cx: &Cx, view: &View, renderer: &Renderer, query: &Query) -> Result<Ve
         Some(project) => candidates(view, project, filter.with_deleted()).for_each(&mut take),
         None => view.all::<Server>().for_each(&mut take),
     }
-    let order = sort::Order::parse(query)?;
     found.sort_by(|a, b| if order.is_default() { newest_first(a, b) } else { order.compare(renderer, a, b) });
-    Ok(found)
+    found
 }
 
 fn candidates<'v>(view: &'v View, project: &Id<Project>, deleted: bool) -> impl Iterator<Item = Arc<Server>> + 'v {
@@ -82,7 +105,7 @@ fn page(found: Vec<Arc<Server>>, marker: Option<&str>, limit: usize) -> Result<V
         None => 0,
         Some(marker) => match found.iter().position(|server| server.meta.id.as_str() == marker) {
             Some(place) => place + 1,
-            None => return Err(Fault::bad_request(format!("marker [{marker}] not found"))),
+            None => return Err(unknown(marker)),
         },
     };
     Ok(found.into_iter().skip(start).take(limit).collect())

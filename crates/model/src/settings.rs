@@ -52,7 +52,7 @@ impl Default for AvailabilitySettings {
             lease_ms: 8_000,
             lease_before_ms: 0,
             lease_changed: Timestamp::UNIX_EPOCH,
-            reserve: None,
+            reserve: Some(Domain::Host),
             strict: false,
         }
     }

@@ -23,9 +23,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 200;
 /// Between looks at everything that is kept.
 const AUDIT: Duration = Duration::from_secs(15);
-/// Of so many hosts that fit the one is taken that keeps least for the same domain: they would have to start everything at once.
-const COMPARED: usize = 8;
-
 /// The name of what dies together with a host.
 pub fn domain_of(view: &View, host: &HostId, domain: Domain) -> String {
     let rack = || view.by_index::<Aggregate>("host", host.as_str()).find_map(|aggregate| aggregate.rack().map(str::to_owned));
@@ -96,11 +93,14 @@ fn want(view: &View, server: &Server) -> Want {
 pub fn find(view: &View, ranking: &Ranking, server: &Server, host: &HostId) -> Result<HostId, NoValidHost> {
     let there = at(server, host);
     let (want, sight) = (want(view, &there), Sight::for_spare(view, &there, host));
-    let seen = ranking.hosts().filter_map(|id| view.get(id)).map(|host| sight.candidate(&host));
-    let fit = seen.filter(|candidate| fits(&want, candidate)).take(COMPARED);
-    if let Some(spare) =
-        fit.min_by_key(|candidate| candidate.kept.get("MEMORY_MB").copied().unwrap_or(0)).and_then(|candidate| candidate.id)
-    {
+    let needs: Vec<_> = server.spec.launch.resources().into_iter().filter(|(_, need)| *need > 0).collect();
+    // Most that are full are told by their accounts alone.
+    let has_room = |host: &Arc<Host>| {
+        let room = placement::room(view, host);
+        needs.iter().all(|(class, need)| room.get(class).is_some_and(|free| free >= need))
+    };
+    let seen = ranking.spares().filter_map(|id| view.get(id)).filter(has_room);
+    if let Some(spare) = seen.map(|host| sight.candidate(&host)).find(|candidate| fits(&want, candidate)).and_then(|spare| spare.id) {
         return Ok(spare);
     }
     let all = sight.all();
@@ -210,7 +210,9 @@ pub fn act(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), Err
             continue;
         }
         let spare = server.status.host.as_ref().and_then(|host| find(&view, &ranking, &server, host).ok());
-        keep(tx, id, spare)?;
+        keep(tx, id, spare.clone())?;
+        let changed = server.status.spare.iter().chain(&spare);
+        changed.for_each(|host| ranking.update(&tx.view(), host));
     }
     Ok(())
 }

@@ -29,9 +29,15 @@ pub fn free(view: &View, host: &Host, class: &'static str) -> i64 {
 
 /// What of each class is not given out on a host, or can be had back.
 pub fn room(view: &View, host: &Host) -> BTreeMap<&'static str, i64> {
-    let seen = candidate(view, host);
-    let lent = |class| seen.lent.get(class).copied().unwrap_or(0);
-    ["VCPU", "MEMORY_MB", "DISK_GB"].into_iter().map(|class| (class, free(view, host, class) + lent(class))).collect()
+    let lent = lent(view, &host.meta.id);
+    ["VCPU", "MEMORY_MB", "DISK_GB"]
+        .into_iter()
+        .map(|class| (class, free(view, host, class) + lent.get(class).copied().unwrap_or(0)))
+        .collect()
+}
+
+fn lent(view: &View, host: &Id<Host>) -> BTreeMap<&'static str, i64> {
+    [("VCPU", view.tally(LENT_VCPU, host.as_str())), ("MEMORY_MB", view.tally(LENT_MEMORY_MB, host.as_str()))].into()
 }
 
 /// Hosts as one server would meet them.
@@ -94,7 +100,7 @@ fn candidate(view: &View, host: &Host) -> Candidate {
         closed: closed(host),
         traits: host.traits().cloned().collect(),
         resources: host.capacity.iter().map(|(class, capacity)| (class.clone(), (capacity.usable(), used(class)))).collect(),
-        lent: [("VCPU", view.tally(LENT_VCPU, id.as_str())), ("MEMORY_MB", view.tally(LENT_MEMORY_MB, id.as_str()))].into(),
+        lent: lent(view, id),
         aggregates,
         ..Candidate::default()
     }

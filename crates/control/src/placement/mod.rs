@@ -98,8 +98,8 @@ pub fn place(tx: &mut Tx, order: &Order, servers: &[Id<Server>]) -> Result<(), E
             Ok((spare, host)) => {
                 tracing::info!(server = %id, %host, "placed");
                 assign(tx, id, &host)?;
-                reserve::keep(tx, id, spare)?;
-                ranking.update(&tx.view(), &host);
+                reserve::keep(tx, id, spare.clone())?;
+                [host].iter().chain(&spare).for_each(|host| ranking.update(&tx.view(), host));
             }
             Err(message) => {
                 tracing::info!(server = %id, reason = message, "not placed");

@@ -22,7 +22,7 @@ pub use keypair::{KeyPair, KeyType};
 pub use migration::{Charge, DestinationWish, Endpoint, Growth, Method, Migration, MigrationKind, MigrationProgress, MigrationState};
 pub use server::{
     Asked, Availability, BootDisk, Fault, FlavorCopy, LENT_MEMORY_MB, LENT_VCPU, Launch, Lock, Observed, Phase, PlacementWish, Preempted,
-    Rescue, Reset, Resize, ResizeState, Run, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,
+    Rescue, Reset, Resize, ResizeState, Run, SPARED_MEMORY_MB, Server, ServerSpec, ServerStatus, StopReason, Timeline, Verb, VmState,
 };
 pub use server_action::{ActionEvent, Outcome, ServerAction};
 pub use server_group::{GroupPolicy, ServerGroup};

@@ -26,6 +26,8 @@ use crate::{Derived, Id, Kind, Meta};
 /// Sums by host of what preemptible servers hold and give back when they are stopped.
 pub const LENT_VCPU: &str = "LENT_VCPU";
 pub const LENT_MEMORY_MB: &str = "LENT_MEMORY_MB";
+/// Sums by host of the memory of servers that it keeps room for: more than it keeps, since not all of them can need it at once.
+pub const SPARED_MEMORY_MB: &str = "SPARED_MEMORY_MB";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
@@ -612,7 +614,8 @@ impl Kind for Server {
 
     /// Indexes: `project`, `host`, `kept` (by the host that keeps its disks), `goes_back`, `unplaced`, `shelved`, `group`, `protected` (by
     /// host), `spare` (by the host that keeps room for it), `unspared`, `displaceable` (by host), `preempted`; `deleted` when it is gone.
-    /// Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id), and what of that can be had back.
+    /// Tallies: quota of the project and of its users, use of the host (`VCPU` and so on, by host id), what of that can be had
+    /// back, and what it keeps room for.
     fn derive(&self, d: &mut Derived) {
         let project = self.meta.project.as_ref().map_or("", |p| p.as_str());
         if !self.is_live() {
@@ -654,6 +657,8 @@ impl Kind for Server {
         }
         if let Some(spare) = self.status.spare.as_ref().filter(|_| self.is_leased()) {
             d.index("spare", spare);
+            let [_, memory, _] = self.spec.launch.resources();
+            d.tally(SPARED_MEMORY_MB, spare, memory.1);
         }
         if self.lacks_spare() {
             d.index("unspared", "yes");

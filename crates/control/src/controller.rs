@@ -17,6 +17,7 @@ use unkai_model::{Error, Id};
 use unkai_store::{Store, Tx, View};
 
 use crate::availability::{failover, fence, preempt, reserve};
+use crate::idle::Idle;
 use crate::placement::Order;
 use crate::{actions, assign, hosts, migration, placement, reports, retire, router, shelve, volume};
 
@@ -138,8 +139,9 @@ pub async fn run(store: Store, link: Arc<LinkServer>) {
 async fn converge(store: Store) {
     let mut watch = store.watch();
     let (order, mut looked) = (Arc::new(Order::default()), reserve::Looked::default());
+    let mut idle = Idle::new(store.view(), PERIOD);
     loop {
-        if let Err(error) = step(&store, &order, &mut looked).await {
+        if let Err(error) = step(&store, &order, &mut looked, &mut idle).await {
             tracing::warn!(%error, cause = ?std::error::Error::source(&error), "a control step failed; it is tried again");
             tokio::time::sleep(PERIOD).await;
         }
@@ -149,53 +151,52 @@ async fn converge(store: Store) {
     }
 }
 
-async fn step(store: &Store, order: &Arc<Order>, looked: &mut reserve::Looked) -> Result<(), Error> {
-    let view = store.view();
-    let routers: Vec<Id<Router>> = router::waiting(&view);
+async fn step(store: &Store, order: &Arc<Order>, looked: &mut reserve::Looked, idle: &mut Idle) -> Result<(), Error> {
+    let now = store.now();
+    let routers: Vec<Id<Router>> = idle.look(store, "routers", router::waiting);
     if !routers.is_empty() {
         store.transact(move |tx| router::place(tx, &routers)).await?;
     }
-    if volume::is_due(&view) {
+    if !idle.look(store, "volumes", |view| volume::is_due(view).then_some(()).into_iter().collect()).is_empty() {
         store.transact(volume::act).await?;
     }
-    let servers: Vec<Id<Server>> = placement::waiting(&view);
+    let servers: Vec<Id<Server>> = idle.look(store, "servers", placement::waiting);
     if !servers.is_empty() {
         let order = order.clone();
         store.transact(move |tx| placement::place(tx, &order, &servers)).await?;
     }
-    let drained = migration::drain::due(&view, store.now());
+    let drained = idle.look(store, "drained", |view| migration::drain::due(view, now));
     if !drained.is_empty() {
         store.transact(move |tx| migration::drain::act(tx, &drained)).await?;
     }
-    let view = store.view();
-    let moving = migration::due(&view);
+    let moving = idle.look(store, "moving", migration::due);
     if !moving.is_empty() {
         let order = order.clone();
         store.transact(move |tx| migration::act(tx, &order, &moving)).await?;
     }
-    let back = migration::may_go_back(&view);
+    let back = idle.look(store, "back", migration::may_go_back);
     if !back.is_empty() {
         store.transact(move |tx| migration::go_back(tx, &back)).await?;
     }
-    let fenced = failover::waiting(&view);
+    let fenced = idle.look(store, "fenced", failover::waiting);
     if !fenced.is_empty() {
         let order = order.clone();
         store.transact(move |tx| failover::act(tx, &order, &fenced)).await?;
     }
-    let preempted = preempt::due(&view);
+    let preempted = idle.look(store, "preempted", preempt::due);
     if !preempted.is_empty() {
         store.transact(move |tx| preempt::give_back(tx, &preempted)).await?;
     }
-    let unspared = reserve::due(&store.view(), looked, store.now());
+    let unspared = idle.look(store, "unspared", |view| reserve::due(view, looked, now));
     if !unspared.is_empty() {
         let order = order.clone();
         store.transact(move |tx| reserve::act(tx, &order, &unspared)).await?;
     }
-    let finished = retire::unconfirmed(&view);
+    let finished = idle.look(store, "finished", retire::unconfirmed);
     if !finished.is_empty() {
         store.transact(move |tx| retire::finish_all(tx, &finished)).await?;
     }
-    let shelved = shelve::due(&view);
+    let shelved = idle.look(store, "shelved", shelve::due);
     if !shelved.is_empty() {
         store.transact(move |tx| shelve::act(tx, &shelved)).await?;
     }

@@ -8,6 +8,7 @@ pub mod assign;
 pub mod availability;
 mod controller;
 pub mod hosts;
+mod idle;
 pub mod migration;
 pub mod placement;
 mod reports;

@@ -6,7 +6,7 @@ here=$(dirname "$0")
 run="qemu-system-x86 qemu-utils qemu-block-extra nftables iproute2"
 build="gcc libc6-dev make python3 python3-venv"
 image=$(sed 's/#.*//' "$here/../images/mini/packages" | tr '\n' ' ')
-test="postgresql tgt ceph-mon ceph-mgr ceph-osd ceph-common procps genisoimage openssh-client sshpass busybox-static iputils-ping netcat-openbsd wrk chromium libnss3-tools"
+test="postgresql tgt nfs-ganesha nfs-ganesha-vfs rpcbind ceph-mon ceph-mgr ceph-osd ceph-common procps genisoimage openssh-client sshpass busybox-static iputils-ping netcat-openbsd wrk chromium libnss3-tools"
 [ $# -gt 0 ] || set -- run build image test
 wanted=
 for group in "$@"; do eval "wanted=\"\$wanted \$$group\""; done

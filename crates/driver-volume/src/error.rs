@@ -52,7 +52,8 @@ impl Error {
 
     /// The last words of a program that failed.
     pub(crate) fn tool(tool: &str, text: String) -> Error {
-        const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "File too large"];
+        const FULL: [&str; 6] =
+            ["No space left on device", "Disk quota exceeded", "File too large", "NFS3ERR_NOSPC", "NFS3ERR_DQUOT", "NFS3ERR_FBIG"];
         const LOCKED: [&str; 2] = ["Failed to get", "is another process using the image"];
         if FULL.iter().any(|words| text.contains(words)) {
             Error::Full(format!("what `{tool}` writes: {text}"))

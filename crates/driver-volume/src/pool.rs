@@ -13,6 +13,7 @@ use crate::iscsi::Iscsi;
 use crate::job::Job;
 use crate::luks;
 use crate::nbd;
+use crate::nfs::Nfs;
 use crate::rbd::Rbd;
 use crate::repository::{Kept, Reader, Repository, Writer};
 use crate::spec::{Content, Found, Luks, New, Notes, Spot, Status, word};
@@ -50,7 +51,7 @@ impl Pool {
                 let (portal, iqn, user, password) = (portal.clone(), iqn.clone(), user.clone(), password.clone());
                 Iscsi { portal, iqn, dir: dir.clone(), user, password }.pool(tools)
             }
-            other => Err(Error::Pool(format!("this agent has no driver for {other:?}"))),
+            Backend::Nfs { server, export, uid, gid } => Ok(Pool::new(Nfs::new(server, export, *uid, *gid)?, tools)),
         }
     }
 

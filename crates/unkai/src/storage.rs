@@ -54,10 +54,10 @@ pub struct NewPool {
     /// nfs: path of the export.
     #[arg(long)]
     export: Option<String>,
-    /// nfs: as whom files are made there.
-    #[arg(long, default_value_t = 0)]
+    /// nfs: whose files are; the 65,536 users from this one on are used there.
+    #[arg(long, default_value_t = 3_000_000)]
     uid: u32,
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 3_000_000)]
     gid: u32,
     /// rbd: address of a monitor; may be given several times.
     #[arg(long = "monitor")]

@@ -37,8 +37,11 @@ fn check(tx: &Tx, wish: &PoolWish) -> Result<(), Error> {
     if !(0.01..=1000.0).contains(&wish.overcommit) {
         return Err(Error::invalid("between 0.01 and 1000 GiB can be promised for each that is there"));
     }
-    if wish.keeps_backups && !matches!(wish.backend, Backend::Files { .. } | Backend::Nfs { .. }) {
-        return Err(Error::invalid("only pools of files keep backups: drivers files and nfs"));
+    if wish.keeps_backups && !matches!(wish.backend, Backend::Files { .. }) {
+        return Err(Error::invalid("only pools of driver files keep backups"));
+    }
+    if matches!(wish.backend, Backend::Nfs { uid: 0, .. }) {
+        return Err(Error::invalid("root may write any file, so nobody could be kept from its volumes: another uid is needed"));
     }
     if let Backend::Iscsi { target, .. } = &wish.backend
         && !wish.hosts.is_empty()

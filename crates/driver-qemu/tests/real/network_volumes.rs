@@ -1,14 +1,17 @@
-//! Servers on volumes that QEMU reaches by a client of its own, in its cage: a real Ceph, a real iSCSI target.
+//! Servers on volumes that QEMU reaches by a client of its own, in its cage: a real Ceph, a real iSCSI target, a real NFS server.
 
 use super::harness::*;
 #[path = "../../../driver-volume/src/rbd/cluster.rs"]
 mod cluster;
+#[path = "../../../driver-volume/src/nfs/server.rs"]
+#[expect(dead_code, reason = "what only the tests of the driver need")]
+mod nfs_server;
 use crate::need_mini;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use unkai_driver_qemu::*;
-use unkai_driver_volume::{self as volume, Content, Iscsi, Job, New, Pool, Rbd, Tools};
+use unkai_driver_volume::{self as volume, Content, Iscsi, Job, New, Nfs, Pool, Rbd, Tools};
 
 const GIB: u64 = 1 << 30;
 const ROOT: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
@@ -153,5 +156,50 @@ async fn a_server_lives_on_luns_until_a_newer_generation_takes_its_disk() {
     serial.log_in().await;
     let read = serial.run("sudo mount /dev/vdb /mnt; cat /mnt/mark; sudo umount /mnt").await;
     assert!(read.contains("first"), "{read}");
+    vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_lives_on_an_export_until_a_newer_generation_takes_its_disk() {
+    need_mini!();
+    let Some(mut export) = nfs_server::Server::start(None) else { return };
+    let host = TestHost::new();
+    let nfs = Nfs::new(nfs_server::ADDRESS, export.export().to_str().unwrap(), 300_000, 300_000).unwrap();
+    let pool = Pool::new(nfs, Tools::default());
+    pool.status(None).unwrap();
+    let image = Content::Image { path: host.image(), format: volume::Format::Qcow2 };
+    pool.at(1).create(ROOT, &New { content: image, ..blank(2 * GIB) }, &Job::default()).unwrap();
+    pool.at(1).create(DATA, &blank(GIB), &Job::default()).unwrap();
+
+    let vm = launch(&host, vec![disk(ROOT, Some(0))], vec![given(&pool, ROOT, 1)]).await.unwrap();
+    let mut serial = Serial::open(&vm).await;
+    serial.log_in().await;
+    vm.plug_disk(disk(DATA, None), Some(given(&pool, DATA, 1))).await.unwrap();
+    serial.until("cat /sys/block/vdb/serial", &DATA[..20]).await;
+    vm.resize_disk(DATA, 2 * GIB).await.unwrap();
+    serial.until("cat /sys/block/vdb/size", "4194304").await;
+    assert_eq!(pool.look(DATA).unwrap().unwrap().bytes, Some(2 * GIB));
+    serial.run("sudo mkfs -t ext4 -q /dev/vdb; sudo mount /dev/vdb /mnt; echo first | sudo tee /mnt/mark; sync").await;
+
+    // the server dies and comes back, while the guest writes
+    export.end();
+    serial.send("echo second | sudo tee /mnt/mark; sync; sudo umount /mnt; echo writ''ten\n").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    export.begin();
+    serial.expect("written\r\n", SHORT).await;
+
+    // another host has it now
+    let there = launch(&host, vec![], vec![]).await.unwrap();
+    there.plug_disk(disk(DATA, None), Some(given(&pool, DATA, 2))).await.unwrap();
+    let said = serial.run("echo third | sudo dd of=/dev/vdb oflag=direct conv=sync bs=4096 2>&1").await;
+    assert!(said.contains("rror"), "the guest is told: {said}");
+    there.kill().await.unwrap();
+    vm.kill().await.unwrap();
+
+    let vm = launch(&host, vec![disk(ROOT, Some(0)), disk(DATA, None)], vec![given(&pool, ROOT, 1), given(&pool, DATA, 3)]).await.unwrap();
+    let mut serial = Serial::open(&vm).await;
+    serial.log_in().await;
+    let read = serial.run("sudo mount /dev/vdb /mnt; cat /mnt/mark; sudo umount /mnt").await;
+    assert!(read.contains("second"), "{read}");
     vm.kill().await.unwrap();
 }

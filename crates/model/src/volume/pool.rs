@@ -43,7 +43,7 @@ fn one() -> f64 {
 pub enum Backend {
     /// A directory: of one host alone, or mounted at the same path on all hosts of the pool.
     Files { dir: PathBuf },
-    /// Files on an NFS server, through QEMU's own client, as this user.
+    /// Files on an NFS server, through QEMU's own client. Each fencing generation of a volume is another user, from `uid` (not root) on.
     Nfs { server: String, export: String, uid: u32, gid: u32 },
     /// Ceph, through `rbd` and QEMU's own client.
     Rbd { monitors: Vec<String>, pool: String, user: String, key: String },
